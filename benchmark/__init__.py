@@ -1,0 +1,1 @@
+"""Faithfulness benchmark for saliency methods: the harness, which knows no method by name."""

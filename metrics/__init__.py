@@ -1,0 +1,1 @@
+"""Metrics of heatmaps: one file each."""
