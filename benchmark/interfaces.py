@@ -13,17 +13,20 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from benchmark.errors import BadInput, UnreadableImage
 
-class BadInput(Exception):
-    """Something the user gave cannot be used.
-
-    The message is one line: what was wrong, and what would be right. The command line prints it
-    without a traceback and exits with code 2.
-    """
-
-
-class UnreadableImage(Exception):
-    """One image of a data set cannot be decoded; the run reports, skips and counts it."""
+__all__ = [
+    "BadInput",
+    "Batch",
+    "Classifier",
+    "Dataset",
+    "Item",
+    "Method",
+    "Metric",
+    "Scores",
+    "Truth",
+    "UnreadableImage",
+]
 
 
 class Truth(NamedTuple):
@@ -157,7 +160,7 @@ class Scores(NamedTuple):
     """A metric's verdict, and what it was made of."""
 
     values: Tensor  # [B] float64; NaN where the metric does not apply to the image
-    curves: dict[str, Tensor] = {}  # name -> [B, points] float32, kept with the records
+    curves: dict[str, Tensor]  # name -> [B, points] float32, kept with the records
 
 
 @runtime_checkable

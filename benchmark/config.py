@@ -1,0 +1,174 @@
+"""Typed configuration: YAML composed by Hydra, checked at the door, turned into objects."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import typing
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from benchmark.errors import BadInput
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+
+Resize = Enum("Resize", "refuse area bilinear")
+Target = Enum("Target", "predicted label")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One run: what to explain, how, and how to score it. Values live in ``conf/``."""
+
+    method: DictConfig
+    model: DictConfig
+    dataset: DictConfig
+    protocol: DictConfig
+    metric: DictConfig
+    baseline: DictConfig  # of the run: what score_on_baseline is measured on
+    res: int  # cells along a side of the heatmap that is stored and scored
+    resize: Resize  # what to do with a heatmap of another resolution
+    target: Target  # the class to explain
+    seed: int
+    batch_size: int  # images explained together
+    device: str  # auto, cpu, cuda, cuda:1
+    results: str
+    choices: dict[str, str]  # config group -> the file chosen in it
+
+    def __post_init__(self) -> None:
+        for name, least in (("res", 1), ("seed", 0), ("batch_size", 1)):
+            if getattr(self, name) < least:
+                raise BadInput(f"{name} must be at least {least}, got {getattr(self, name)}")
+
+
+def load(*overrides: str) -> Settings:
+    """Compose settings as the command line would: ``load("method=igos", "res=28")``.
+
+    Raises:
+        BadInput: a choice, key or value is wrong; the message says which.
+    """
+    prepare()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        try:
+            config = compose("config", list(overrides), return_hydra_config=True)
+        except Exception as error:
+            raise BadInput(one_line(error)) from error
+    return settings_of(config)
+
+
+def settings_of(config: DictConfig) -> Settings:
+    """Check a composed configuration, Hydra's own node included, and type it."""
+    choices = {
+        group: str(choice)
+        for group, choice in config.hydra.runtime.choices.items()
+        if "/" not in group and group in {"method", "model", "dataset", "protocol"}
+    }
+    plain = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+    try:
+        OmegaConf.resolve(plain)
+    except OmegaConfBaseException as error:
+        raise BadInput(one_line(error)) from error
+    return typing.cast(Settings, _checked(Settings, {**_items(plain), "choices": choices}, "", {}))
+
+
+def build(node: DictConfig, key: str) -> Any:
+    """Make the object that a node's ``_target_`` names, out of the node's other values.
+
+    Nested nodes with a ``_target_`` are built first. The target has to be a dataclass: its fields
+    are the schema, so a wrong type, an unknown key and a missing value are refused by name.
+
+    Raises:
+        BadInput: with the key, such as ``method.res``, what came and what was expected.
+    """
+    values = _items(node)
+    target = values.pop("_target_", None)
+    if not isinstance(target, str):
+        raise BadInput(f"{key} has no _target_: name the dataclass it stands for")
+    built = {
+        name: build(value, f"{key}.{name}")
+        for name, value in values.items()
+        if isinstance(value, DictConfig) and "_target_" in value
+    }
+    return _checked(_find(target, key), values, f"{key}.", built)
+
+
+def prepare() -> None:
+    """Register what the YAML files use; may be called again."""
+    OmegaConf.register_new_resolver("by_res", _by_res, replace=True)
+
+
+def one_line(error: BaseException) -> str:
+    """Say in one line what OmegaConf or Hydra said in several."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    details = {part: line for line in lines for part in ("full_key",) if line.startswith(part)}
+    text = " ".join(line for line in lines if not line.startswith(("full_key", "object_type")))
+    _, _, text = text.rpartition("while resolving interpolation: ")
+    key = details.get("full_key", "").removeprefix("full_key:").strip()
+    return f"{key}: {text}" if key and key not in text else text
+
+
+def _by_res(res: int, values: DictConfig, *, _node_: Any) -> Any:
+    """Choose a value by the run's resolution: ``${by_res:${res},{28: 1, 14: 2}}``."""
+    table = dict(values)
+    if res in table:
+        return table[res]
+    known = ", ".join(str(each) for each in table)
+    key = _node_._get_full_key(None)
+    raise BadInput(f"{key} has no value for res={res}: use res={known}, or give {key}=...")
+
+
+def _items(node: DictConfig) -> dict[str, Any]:
+    return {str(key): node[key] for key in node}
+
+
+def _find(target: str, key: str) -> type:
+    module, _, name = target.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise BadInput(f"{key}._target_={target} cannot be imported: {error}") from error
+    if not (isinstance(found, type) and dataclasses.is_dataclass(found)):
+        raise BadInput(f"{key}._target_={target} is not a dataclass")
+    return found
+
+
+def _checked(cls: type, values: dict[str, Any], prefix: str, built: dict[str, Any]) -> Any:
+    """Validate values against the fields of a dataclass and make one."""
+    hints = typing.get_type_hints(cls)
+    names = [field.name for field in dataclasses.fields(cls) if field.init]
+    if unknown := [name for name in values if name not in names]:
+        raise BadInput(
+            f"{prefix}{unknown[0]} is not a setting of {cls.__name__}; it has {', '.join(names)}"
+        )
+    if missing := [
+        field.name
+        for field in dataclasses.fields(cls)
+        if field.init
+        and field.name not in values
+        and field.default is field.default_factory is dataclasses.MISSING
+    ]:
+        raise BadInput(f"{prefix}{missing[0]} is missing: {cls.__name__} needs a value for it")
+    plain = {name: value for name, value in values.items() if _is_plain(hints[name])}
+    schema = dataclasses.make_dataclass("Schema", [(name, hints[name]) for name in plain])
+    try:
+        node = OmegaConf.merge(OmegaConf.structured(schema), plain)
+        typed = {str(name): value for name, value in node.items()}
+    except OmegaConfBaseException as error:
+        raise BadInput(prefix + one_line(error)) from error
+    rest = {name: built.get(name, value) for name, value in values.items() if name not in plain}
+    return cls(**typed, **rest)
+
+
+def _is_plain(hint: Any) -> bool:
+    """Whether OmegaConf can check values of this type."""
+    arguments = typing.get_args(hint)
+    if typing.get_origin(hint) in (typing.Union, UnionType, list, dict):
+        return all(_is_plain(each) for each in arguments if each is not NoneType)
+    return hint in (int, float, str, bool) or (isinstance(hint, type) and issubclass(hint, Enum))

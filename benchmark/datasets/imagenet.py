@@ -1,0 +1,229 @@
+"""ImageNet's validation images (ILSVRC2012; Russakovsky et al., IJCV 2015), from a user's copy."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+from xml.etree import ElementTree
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from benchmark.datasets.imagenet_layouts import Layout, find_layout
+from benchmark.datasets.selection import choose
+from benchmark.interfaces import BadInput, Item, Truth, UnreadableImage
+
+XML_FOLDERS = (
+    "ILSVRC/Annotations/CLS-LOC/val",
+    "Annotations/CLS-LOC/val",
+    "bbox/val",
+    "bbox",
+    "ILSVRC2012_bbox_val_v3/val",
+    "ILSVRC2012_bbox_val_v3",
+    "val",
+)
+
+
+class Preprocess(Enum):
+    """How an image becomes ``size`` x ``size`` pixels; every resizing is bilinear, antialiased."""
+
+    squash = "squash"  # stretched to the square, as in the I-GOS paper
+    center_crop = "center_crop"  # shorter side to size * 256/224, then the central square
+    crop = "crop"  # the central square of the image as it is
+
+
+@dataclass(frozen=True)
+class ImageNet:
+    """Validation images in Kaggle's layout or the original's, found by looking.
+
+    Every image has a label, or ``ids`` raises; boxes may be absent, for some images or for all,
+    which leaves ``Truth.boxes`` empty. An image's label is its class folder or the first class
+    in Kaggle's file; each box has its own class. EXIF orientation is ignored, as is the practice
+    with ImageNet (and in torchvision): its boxes were drawn on the unrotated pixels.
+    """
+
+    name: str
+    root: str | None  # folder of the data
+    preprocess: Preprocess
+    limit: int | None  # number of images, drawn by seed; None takes all
+    seed: int
+    manifest: str | None  # file with the ids to take, instead of limit and seed
+
+    def __post_init__(self) -> None:
+        if not self.root:
+            raise BadInput(
+                "the folder with ImageNet's validation images is not known: set dataset.root or "
+                "the environment variable IMAGENET_ROOT"
+            )
+
+    @cached_property
+    def layout(self) -> Layout:
+        """What lies where; BadInput where the data is not there or not usable."""
+        try:
+            return find_layout(Path(self.root or "").expanduser())
+        except OSError as error:
+            raise BadInput(f"cannot list dataset.root: {error}") from error
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        """ImageNet's 1000 class names in torchvision's order, n01440764 first."""
+        return self.layout.names
+
+    def ids(self) -> list[str]:
+        """List the chosen images by their file names without the suffix.
+
+        Raises:
+            BadInput: the data is in neither layout, or the choice cannot be met.
+        """
+        return choose(list(self.layout.files), self.limit, self.seed, self.manifest)
+
+    def digest(self, image_id: str) -> str:
+        """Hash the file's bytes, the label and the boxes as annotated to 16 hex digits.
+
+        Raises:
+            UnreadableImage: the file cannot be read, or its annotation is damaged.
+        """
+        state = hashlib.sha256(_bytes(self._path(image_id)))
+        annotation = _annotation(self.layout, image_id)
+        state.update(repr((self.layout.labels[image_id], *annotation)).encode())
+        return state.hexdigest()[:16]
+
+    def load(self, image_id: str, size: int) -> Item:
+        """Decode one image at ``size`` x ``size`` pixels; boxes stay in the original's pixels.
+
+        Raises:
+            UnreadableImage: the file is missing, truncated or not an image, is smaller than
+                ``size`` under ``crop``, or its annotation is damaged.
+        """
+        path = self._path(image_id)
+        image = _decode(path)
+        boxes, classes = _boxes(_annotation(self.layout, image_id), image.size, path.name)
+        resized, (left, top) = _geometry(image.size, size, self.preprocess)
+        if min(resized) < size:
+            raise UnreadableImage(
+                f"{path.name}: {image.width} x {image.height} pixels are too few to crop {size} x "
+                f"{size} without resizing"
+            )
+        square = image.resize(resized, Image.Resampling.BILINEAR)
+        square = square.crop((left, top, left + size, top + size))
+        scale = (image.width / resized[0], image.height / resized[1])
+        return Item(
+            id=image_id,
+            image=torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous() / 255,
+            label=self.layout.labels[image_id],
+            truth=Truth(boxes, classes, scale, (left * scale[0], top * scale[1])),
+        )
+
+    def _path(self, image_id: str) -> Path:
+        if image_id not in self.layout.files:
+            raise UnreadableImage(f"{image_id}: no such image in {self.root}")
+        return Path(self.layout.files[image_id])
+
+
+def _geometry(
+    original: tuple[int, int], size: int, preprocess: Preprocess
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Plan the resized image (width, height) and the square's corner (left, top) in it.
+
+    Rounding is torchvision's: the longer side down, the corner to the nearest even.
+    """
+    if preprocess is Preprocess.squash:
+        return (size, size), (0, 0)
+    width, height = original
+    if preprocess is Preprocess.center_crop:
+        shorter = round(size * 256 / 224)
+        least = min(original)
+        width, height = int(shorter * width / least), int(shorter * height / least)
+    return (width, height), (round((width - size) / 2), round((height - size) / 2))
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UnreadableImage(f"{path.name}: {error.strerror}") from error
+
+
+def _decode(path: Path) -> Image.Image:
+    """Decode a JPEG or PNG (ImageNet has one under a JPEG's name) to RGB."""
+    data = _bytes(path)
+    if not data:
+        raise UnreadableImage(f"{path.name}: the file is empty")
+    try:
+        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
+            return image.convert("RGB")
+    except UnidentifiedImageError as error:
+        raise UnreadableImage(f"{path.name}: neither a JPEG nor a PNG image") from error
+    except Exception as error:  # on damaged bytes Pillow raises anything, down to SyntaxError
+        raise UnreadableImage(f"{path.name}: {error}") from error
+
+
+class _Annotation(NamedTuple):
+    classes: list[int]  # [N]
+    corners: list[list[float]]  # [N][4]; xmin, ymin, xmax, ymax in pixels
+    size: tuple[int, int] | None  # the image these pixels are of; None: the image itself
+
+
+def _annotation(layout: Layout, image_id: str) -> _Annotation:
+    """Read an image's boxes from Kaggle's row, else from its XML file, else find none."""
+    if image_id in layout.solutions:
+        words, size = layout.solutions[image_id].split(), None
+    else:
+        beside = Path(layout.files[image_id]).parent
+        folders = [*(layout.root / place for place in XML_FOLDERS), beside]
+        paths = (folder / f"{image_id}.xml" for folder in folders)
+        path = next(filter(Path.is_file, paths), None)
+        words, size = _xml(path) if path else ([], None)
+    try:
+        classes = [layout.classes[wnid] for wnid in words[::5]]
+        values = [[float(word) for word in words[k + 1 : k + 5]] for k in range(0, len(words), 5)]
+    except (KeyError, ValueError) as error:
+        raise UnreadableImage(f"{image_id}: {error} in its boxes is not understood") from error
+    for box in values:
+        if len(box) != 4 or not all(map(math.isfinite, box)):
+            raise UnreadableImage(f"{image_id}: a box needs four finite numbers, not {box}")
+        if box[2] < box[0] or box[3] < box[1]:
+            # Swapping them would hide another convention, such as width and height.
+            raise UnreadableImage(f"{image_id}: box {box} has its maximum below its minimum")
+    return _Annotation(classes, values, size)
+
+
+def _xml(path: Path) -> tuple[list[str], tuple[int, int] | None]:
+    """Read a Pascal VOC file to Kaggle's words, and the image size it states (None if 0)."""
+    try:
+        tree = ElementTree.fromstring(_bytes(path))
+        width, height = (int(tree.findtext(f"size/{side}", "0")) for side in ("width", "height"))
+        keys = ("name", *(f"bndbox/{corner}" for corner in ("xmin", "ymin", "xmax", "ymax")))
+        words = [entry.findtext(key, "") for entry in tree.iter("object") for key in keys]
+    except (ElementTree.ParseError, ValueError) as error:
+        raise UnreadableImage(f"{path.name}: {error}") from error
+    return [word.strip() for word in words], (width, height) if width and height else None
+
+
+def _boxes(
+    annotation: _Annotation, actual: tuple[int, int], name: str
+) -> tuple[Tensor, Tensor]:  # [N, 4], [N]
+    """Turn the annotation to boxes in pixels of the actual image (width, height).
+
+    Where an XML file states another size than the image has, the boxes are scaled with it: the
+    four are pixels inside the object, so the object ends one pixel after the maximum.
+    """
+    boxes = torch.tensor(annotation.corners, dtype=torch.float32).reshape(-1, 4)
+    if annotation.size is not None and annotation.size != actual:
+        factors = torch.tensor(actual) / torch.tensor(annotation.size)
+        boxes = torch.cat([boxes[:, :2] * factors, (boxes[:, 2:] + 1) * factors - 1], dim=1)
+    if bool(((boxes[:, :2] > torch.tensor(actual)) | (boxes[:, 2:] < 0)).any()):
+        raise UnreadableImage(
+            f"{name}: a box lies outside its {actual[0]} x {actual[1]} pixels, so that its "
+            "annotation is for another size of the image"
+        )
+    return boxes, torch.tensor(annotation.classes, dtype=torch.int64)

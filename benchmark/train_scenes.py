@@ -1,0 +1,213 @@
+"""Train one of the two small networks on the scenes: ``python -m benchmark.train_scenes``.
+
+A network that is asked about a half-deleted digit must be able to say that it does not know, or
+deletion and insertion would measure its guesses. So part of the training images show no digit or
+only parts of one, and the target is the more uniform the less of the digit is visible.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+from multiprocessing import Pool
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.transforms.v2.functional import gaussian_blur
+
+from benchmark import scenes_networks
+from benchmark.datasets.scene_rendering import RENDERER, SIDE, Split, digits, render, source_of
+
+SCENES = 10_000  # rendered once, then augmented
+SCHEDULE = ((128, 8), (SIDE, 4))  # (pixels of a crop, epochs); crops are cheaper and come first
+BATCH = 64  # images of an optimiser step
+PEAK = {"scenes_vgg": 2e-3, "scenes_resnet": 4e-3}  # the learning rate's
+EMPTY = 0.1  # share of the training scenes without a digit
+PARTIAL = 0.4  # share of a batch that has parts replaced
+
+
+class Rendered(NamedTuple):
+    """Scenes in memory."""
+
+    pixels: NDArray[np.uint8]  # [N, 224, 224, 3]
+    masks: NDArray[np.bool_]  # [N, 224, 224]; nowhere true where there is no digit
+    labels: NDArray[np.int64]  # [N]; meaningless where there is no digit
+
+
+def render_all(split: Split, count: int, empty: float) -> Rendered:
+    """Render the first scenes of a split in worker processes, the first share of them empty."""
+    sources = [source_of(split, index) for index in range(count)]
+    shown = [None if index < empty * count else source for index, source in enumerate(sources)]
+    pixels = np.empty((count, SIDE, SIDE, 3), np.uint8)
+    masks = np.empty((count, SIDE, SIDE), bool)
+    with Pool() as pool:
+        jobs = ((split, index, source) for index, source in enumerate(shown))
+        for index, result in enumerate(pool.imap(_render, jobs, chunksize=32)):
+            pixels[index], masks[index] = result
+    return Rendered(pixels, masks, digits()[1][sources])
+
+
+def _render(job: tuple[Split, int, int | None]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    return render(*job)
+
+
+def batches(scenes: Rendered, side: int, random: np.random.Generator) -> Iterator[list[Tensor]]:
+    """Yield one epoch: images [B, 3, side, side] in [0, 1], masks [B, 1, side, side], labels [B].
+
+    A crop shows the whole digit.
+    """
+    order = random.permutation(len(scenes.labels))
+    for start in range(0, len(order) - BATCH + 1, BATCH):
+        rows = order[start : start + BATCH]
+        corners = [_corner(scenes.masks[row], side, random) for row in rows]
+        windows = [
+            np.s_[row, y : y + side, x : x + side]
+            for row, (y, x) in zip(rows, corners, strict=True)
+        ]
+        images = torch.from_numpy(np.stack([scenes.pixels[window] for window in windows]))
+        masks = torch.from_numpy(np.stack([scenes.masks[window] for window in windows]))
+        labels = torch.from_numpy(scenes.labels[rows])
+        yield [images.permute(0, 3, 1, 2).float() / 255, masks[:, None].float(), labels]
+
+
+def _corner(mask: NDArray[np.bool_], side: int, random: np.random.Generator) -> tuple[int, int]:
+    """Draw the top left corner of a window that holds all of the mask."""
+    corner = []
+    for axis in (1, 0):
+        used = np.flatnonzero(mask.any(axis))
+        first, last = (used[0], used[-1]) if len(used) else (SIDE, 0)
+        low, high = max(0, last + 1 - side), min(first, SIDE - side)
+        corner.append(int(random.integers(low, high + 1)))
+    return corner[0], corner[1]
+
+
+def recolor(images: Tensor) -> Tensor:
+    """Permute the channels, scale and shift them, and invert every third image; [B, 3, H, W]."""
+    count = len(images)
+    channels = torch.rand(count, 3).argsort(1)  # [B, 3]
+    images = images.gather(1, channels[:, :, None, None].expand_as(images))
+    scale, shift = torch.rand(count, 3, 1, 1) * 0.5 + 0.75, torch.rand(count, 3, 1, 1) * 0.2 - 0.1
+    images = torch.where(torch.rand(count, 1, 1, 1) < 1 / 3, 1 - images, images)
+    return ((images - 0.5) * scale + 0.5 + shift).clamp(0, 1)
+
+
+def hide_parts(images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+    """Replace random parts of some images by blur, by their mean colour or by black.
+
+    Returns:
+        The images [B, 3, H, W], and how sure [B] one can be of the digit: 0 where less than a
+        quarter of its ink is visible or there is none, 1 from three quarters on.
+    """
+    count, _, height, width = images.shape
+    cells = (4, 7, 14)[int(torch.randint(3, ()))]
+    noise = functional.interpolate(
+        torch.rand(count, 1, cells, cells), (height, width), mode="bilinear"
+    )
+    share = torch.rand(count, 1, 1, 1) * 1.3 - 0.25  # below 0 all is hidden
+    rank = (noise - noise.amin((2, 3), True)) / (
+        noise.amax((2, 3), True) - noise.amin((2, 3), True)
+    )
+    kept = ((rank < share) | (torch.rand(count, 1, 1, 1) >= PARTIAL)).float()
+    coarse = functional.avg_pool2d(
+        functional.avg_pool2d(images, 8), 7, 1, 3, count_include_pad=False
+    )
+    blurred = functional.interpolate(coarse, (height, width), mode="bilinear")
+    kind = torch.rand(count, 1, 1, 1)
+    flat = images.mean((2, 3), True) * (kind < 0.9)
+    hidden = torch.where(kind < 0.8, blurred, flat)
+    visible = (kept * masks).sum((1, 2, 3)) / masks.sum((1, 2, 3)).clamp(min=1)
+    return kept * images + (1 - kept) * hidden, ((visible - 0.25) / 0.5).clamp(0, 1)
+
+
+def train(network: nn.Module, scenes: Rendered, peak: float, seed: int) -> None:
+    """Fit the network in place; the learning rate rises to its peak and falls to nothing."""
+    random = np.random.default_rng(seed)
+    steps = len(scenes.labels) // BATCH
+    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.02)
+    total = steps * sum(epochs for _, epochs in SCHEDULE)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, peak, total, pct_start=0.2)
+    network.train()
+    for side in [side for side, epochs in SCHEDULE for _ in range(epochs)]:
+        start, losses = time.perf_counter(), []
+        for images, masks, labels in batches(scenes, side, random):
+            shown, sure = hide_parts(recolor(images), masks)
+            exact = functional.one_hot(labels, scenes_networks.CLASSES)
+            targets = sure[:, None] * exact + (1 - sure[:, None]) / scenes_networks.CLASSES
+            shown = shown.contiguous(memory_format=torch.channels_last)
+            loss = functional.cross_entropy(network(_normalise(shown)), targets)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            losses.append(loss.item())
+        seconds = time.perf_counter() - start
+        print(f"{side} px: loss {np.mean(losses):.3f}, {seconds:.0f} s", flush=True)
+
+
+def _normalise(images: Tensor) -> Tensor:
+    mean, std = torch.tensor(scenes_networks.MEAN), torch.tensor(scenes_networks.STD)
+    return (images - mean[:, None, None]) / std[:, None, None]
+
+
+@torch.inference_mode()
+def evaluate(network: nn.Module, scenes: Rendered) -> dict[str, float]:
+    """Measure accuracy, and the true class's probability with and without the digit."""
+    network.eval()
+    clean, blurred, right = [], [], []
+    for start in range(0, len(scenes.labels), 50):
+        images = (
+            torch.from_numpy(scenes.pixels[start : start + 50]).permute(0, 3, 1, 2).float() / 255
+        )
+        labels = torch.from_numpy(scenes.labels[start : start + 50])
+        scores = network(_normalise(images)).softmax(1)
+        right.append(scores.argmax(1) == labels)
+        clean.append(scores.gather(1, labels[:, None]))
+        without = gaussian_blur(images, [51, 51], [50.0, 50.0])
+        blurred.append(network(_normalise(without)).softmax(1).gather(1, labels[:, None]))
+    return {
+        "test_accuracy": torch.cat(right).double().mean().item(),
+        "median_score": torch.cat(clean).median().item(),
+        "mean_score_blurred": torch.cat(blurred).mean().item(),
+    }
+
+
+def main() -> None:
+    """Train, evaluate on all test scenes and write the weights with how they were made."""
+    parser = argparse.ArgumentParser(description="Train a network on the embedded scenes.")
+    parser.add_argument("--network", choices=sorted(PEAK), required=True)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "weights")
+    parser.add_argument("--seed", type=int, default=0)
+    chosen = parser.parse_args()
+    start = time.perf_counter()
+    scenes = render_all(Split.train, SCENES, EMPTY)
+    print(f"{SCENES} scenes rendered in {time.perf_counter() - start:.0f} s", flush=True)
+    torch.manual_seed(chosen.seed)
+    torch.use_deterministic_algorithms(True)
+    network: nn.Module = getattr(scenes_networks, chosen.network)()
+    network = network.to(memory_format=torch.channels_last)  # three times as fast on a CPU
+    train(network, scenes, PEAK[chosen.network], chosen.seed)
+    results = evaluate(network, render_all(Split.test, 1_000, 0))
+    print(results, f"{time.perf_counter() - start:.0f} s in all", flush=True)
+    made = {
+        "architecture": f"benchmark.scenes_networks.{chosen.network}",
+        "command": f"python -m benchmark.train_scenes --network {chosen.network} --seed {chosen.seed}",
+        "seed": str(chosen.seed),
+        "scenes": f"scene-train-00000 to scene-train-{SCENES - 1:05}, renderer {RENDERER}",
+        "epochs": ", ".join(f"{epochs} at {side} px" for side, epochs in SCHEDULE),
+        "torch": torch.__version__,
+        **{name: f"{value:.4f}" for name, value in results.items()},
+    }
+    state = {name: value.contiguous() for name, value in network.state_dict().items()}
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    save_file(state, chosen.out / f"{chosen.network}.safetensors", metadata=made)
+
+
+if __name__ == "__main__":
+    main()
