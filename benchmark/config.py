@@ -12,11 +12,15 @@ from types import NoneType, UnionType
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from benchmark.errors import BadInput
+from benchmark.torchvision_configs import TorchvisionConfigs
 
+GROUPS = ("method", "model", "dataset", "protocol")
 CONF = Path(__file__).resolve().parent.parent / "conf"
 
 Resize = Enum("Resize", "refuse area bilinear")
@@ -41,6 +45,7 @@ class Settings:
     device: str  # auto, cpu, cuda, cuda:1
     results: str
     choices: dict[str, str]  # config group -> the file chosen in it
+    overrides: list[str]  # as the user gave them
 
     def __post_init__(self) -> None:
         for name, least in (("res", 1), ("seed", 0), ("batch_size", 1)):
@@ -58,24 +63,24 @@ def load(*overrides: str) -> Settings:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         try:
             config = compose("config", list(overrides), return_hydra_config=True)
-        except Exception as error:
+        except (HydraException, OmegaConfBaseException) as error:
             raise BadInput(one_line(error)) from error
-    return settings_of(config)
+    return settings_of(config, config.hydra)
 
 
-def settings_of(config: DictConfig) -> Settings:
-    """Check a composed configuration, Hydra's own node included, and type it."""
-    choices = {
-        group: str(choice)
-        for group, choice in config.hydra.runtime.choices.items()
-        if "/" not in group and group in {"method", "model", "dataset", "protocol"}
-    }
-    plain = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+def settings_of(config: DictConfig, hydra: DictConfig) -> Settings:
+    """Check a composed configuration and type it; ``hydra`` is Hydra's own node."""
+    values = {str(key): config[key] for key in config if key != "hydra"}
+    values["choices"] = {group: str(hydra.runtime.choices[group]) for group in GROUPS}
+    values["overrides"] = list(hydra.overrides.task)
     try:
-        OmegaConf.resolve(plain)
+        for node in values.values():
+            if OmegaConf.is_config(node):
+                OmegaConf.resolve(node)
     except OmegaConfBaseException as error:
         raise BadInput(one_line(error)) from error
-    return typing.cast(Settings, _checked(Settings, {**_items(plain), "choices": choices}, "", {}))
+    settings: Settings = _checked(Settings, values, "", {})
+    return settings
 
 
 def build(node: DictConfig, key: str) -> Any:
@@ -102,6 +107,7 @@ def build(node: DictConfig, key: str) -> Any:
 def prepare() -> None:
     """Register what the YAML files use; may be called again."""
     OmegaConf.register_new_resolver("by_res", _by_res, replace=True)
+    Plugins.instance().register(TorchvisionConfigs)
 
 
 def one_line(error: BaseException) -> str:

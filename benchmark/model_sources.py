@@ -20,10 +20,12 @@ from safetensors.torch import load_file
 from torch import nn
 
 from benchmark import scenes_networks
+from benchmark.datasets.scene_rendering import SIDE
 from benchmark.interfaces import BadInput
 from benchmark.models import ImageClassifier, MemoryFormat, Precision
 
 OWN_WEIGHTS = Path(__file__).resolve().parent / "weights"
+RANDOM = "RANDOM WEIGHTS"
 SUFFIXES = (".safetensors", ".pth")
 SceneNetwork = Enum("SceneNetwork", "scenes_vgg scenes_resnet")
 
@@ -87,7 +89,7 @@ class TorchvisionModel:
         if self.weights == "random":
             with torch.random.fork_rng():
                 torch.manual_seed(0)
-                return self._empty(), "RANDOM WEIGHTS"
+                return self._empty(), RANDOM
         if file := self._file():
             network = self._empty()
             fill(network, read_weights(file), str(file.name))
@@ -112,7 +114,8 @@ class TorchvisionModel:
     def _empty(self) -> nn.Module:
         # Both Inception networks else print a warning about their own initialisation.
         quiet = {"init_weights": True} if self.architecture in {"googlenet", "inception_v3"} else {}
-        return torchvision.models.get_model(self.architecture, weights=None, **quiet)
+        network: nn.Module = torchvision.models.get_model(self.architecture, weights=None, **quiet)
+        return network
 
     def _file(self) -> Path | None:
         root = Path(self.weights_root) if self.weights_root else None
@@ -148,7 +151,7 @@ class ScenesModel:
             network,
             mean=scenes_networks.MEAN,
             std=scenes_networks.STD,
-            input_size=scenes_networks.INPUT_SIZE,
+            input_size=SIDE,
             class_names=[f"digit {number}" for number in range(10)],
             weights=file.name,
             device=device,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor, nn
@@ -59,11 +59,11 @@ class ImageClassifier:
             MemoryFormat.channels_last: torch.channels_last,
             MemoryFormat.contiguous: torch.contiguous_format,
         }[memory_format]
-        self.network = network.eval().requires_grad_(False).to(device, memory_format=layout)
+        self.network = network.eval().requires_grad_(False).to(device).to(memory_format=layout)
         self.mean = torch.tensor(list(mean), dtype=torch.float32, device=device)
         self.std = torch.tensor(list(std), dtype=torch.float32, device=device)
         self.input_size = input_size
-        self.class_names = list(class_names)
+        self.class_names: Sequence[str] = list(class_names)
         self.weights = weights
         self.device = device
         self.pass_batch = pass_batch
@@ -83,10 +83,11 @@ class ImageClassifier:
             normalised = torch.cat([normalised, normalised[-1:].expand(extra, -1, -1, -1)])
         half = {Precision.bf16: torch.bfloat16, Precision.fp16: torch.float16}.get(self._precision)
         with torch.autocast(self.device.type, dtype=half, enabled=half is not None):
-            logits = self.network(normalised.contiguous(memory_format=self._layout))
-        logits = logits[:count].float()
+            output = self.network(normalised.contiguous(memory_format=self._layout))
+        logits: Tensor = output[:count].float()
         if logits.requires_grad:
-            logits.register_hook(lambda _: self._count(self.backward_passes, rows, count))
+            count_backward = partial(self._count, self.backward_passes, rows, count)
+            logits.register_hook(lambda _: count_backward())  # type: ignore[no-untyped-call]  # torch's
         return logits
 
     def scores(self, images: Tensor, targets: Tensor) -> Tensor:

@@ -7,11 +7,13 @@ are written before the line that names them, so a line that is whole vouches for
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +102,68 @@ class Stage:
         self._repaired = True
 
 
+class RunFolder:
+    """All results of one method on one model and data set, under exactly one set of settings.
+
+    ``settings.json`` says which; ``heatmaps`` and one stage per metric and protocol hold the
+    results; ``timing.jsonl`` has a line per batch; ``log.jsonl`` a line per start and end, with
+    every setting, version and the state of the code; ``manifest-*.txt`` the images of each start.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def at(cls, path: Path, settings: dict[str, Any]) -> RunFolder:
+        """Create the folder, or open it if it was made with the same settings.
+
+        Raises:
+            BadInput: it holds results of other settings, or cannot be written.
+        """
+        file = path / "settings.json"
+        text = json.dumps(settings, indent=1, sort_keys=True) + "\n"
+        try:
+            if not file.exists():
+                write_whole(file, text)
+            elif file.read_text(encoding="utf-8") != text:
+                raise BadInput(f"{path} holds results of other settings: move it away")
+        except OSError as error:
+            raise BadInput(f"cannot write to {path}: {error.strerror}") from error
+        return cls(path)
+
+    def stage(self, name: str) -> Stage:
+        """Open one kind of result."""
+        return Stage(self.path, name)
+
+    def log(self, entry: Row) -> None:
+        """Add a line on what was started or ended, with the time of day."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        _append(self.path / "log.jsonl", (json.dumps({"time": now, **entry}) + "\n").encode())
+
+    def time(self, ids: Sequence[str], seconds: float, peak_memory: int, *, first: bool) -> None:
+        """Note how long explaining a batch took; the first of a process warms everything up."""
+        entry = {
+            "ids": list(ids),
+            "seconds_per_image": seconds / len(ids),
+            "peak_memory_bytes": peak_memory,
+            "warm_up": first,
+        }
+        _append(self.path / "timing.jsonl", (json.dumps(entry) + "\n").encode())
+
+    def timings(self) -> list[Row]:
+        """Read the notes of ``time``."""
+        file = self.path / "timing.jsonl"
+        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+        return [json.loads(line) for line in lines if line.endswith("}")]
+
+    def write_manifest(self, ids: Sequence[str]) -> str:
+        """Keep the list of images of a start; returns the file's name."""
+        text = "".join(f"{image_id}\n" for image_id in ids)
+        name = f"manifest-{len(ids)}-{hashlib.sha256(text.encode()).hexdigest()[:8]}.txt"
+        write_whole(self.path / name, text)
+        return name
+
+
 def write_whole(path: Path, text: str) -> None:
     """Write a file so that a reader sees all of it or none of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -109,12 +173,6 @@ def write_whole(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     unfinished.replace(path)
-
-
-def append_line(path: Path, row: Row) -> None:
-    """Add one JSON line to a log."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _append(path, (json.dumps(row) + "\n").encode())
 
 
 def _append(path: Path, data: bytes) -> int:

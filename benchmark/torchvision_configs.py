@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from hydra.core.object_type import ObjectType
-from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
 from omegaconf import OmegaConf
 
@@ -50,8 +49,3 @@ class TorchvisionConfigs(ConfigSource):
         """Name none: ``--help`` has to be quick, and the list is torchvision's own."""
         del config_path, results_filter
         return []
-
-
-def register() -> None:
-    """Make the ``torchvision://`` search path known to Hydra; may be called again."""
-    Plugins.instance().register(TorchvisionConfigs)

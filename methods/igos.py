@@ -115,7 +115,9 @@ class _Problem:
         self.noise_sources = generators(batch.seeds, model.device)
         self.noise_scale = method.noise_sd * model.std.view(3, 1, 1)
         if method.noise is Noise.red:  # twice the level, on the first channel alone
-            self.noise_scale = self.noise_scale * torch.tensor([2.0, 0, 0]).view(3, 1, 1).to(model.std)
+            self.noise_scale = self.noise_scale * torch.tensor([2.0, 0, 0]).view(3, 1, 1).to(
+                model.std
+            )
         self.untouched = self.l1.new_zeros(len(batch.ids))
 
     def penalty(self, masks: Tensor, rows: Tensor) -> Tensor:
@@ -138,11 +140,12 @@ class _Problem:
 
     def path_scores(self, masks: Tensor, rows: Tensor) -> Tensor:
         """Return the mean score [M] over the noisy path points of masks [M, 1, r, r]."""
+        means = []
         with torch.no_grad(), self.model.passes_of(rows):
-            return torch.cat([
-                torch.stack([scores.sum(1) for scores in self._walk(masks[part], rows[part])]).sum(0)
-                for part in chunks(len(rows), self._images_at_once())
-            ]) / self.method.points
+            for part in chunks(len(rows), self._images_at_once()):
+                walked = [scores.sum(1) for scores in self._walk(masks[part], rows[part])]
+                means.append(torch.stack(walked).sum(0) / self.method.points)
+        return torch.cat(means)
 
     def path_gradient(self, masks: Tensor) -> tuple[Tensor, Tensor]:
         """Integrate the gradient of F along the path (Eq. 6).
@@ -153,15 +156,15 @@ class _Problem:
         """
         gradients, means = [], []
         for part in chunks(len(masks), self._images_at_once()):
-            rows, masked = self.all_rows[part], masks[part].detach().requires_grad_()
-            total, mean = torch.autograd.grad(self.penalty(masked, rows).sum(), masked)[0], 0
+            rows, free = self.all_rows[part], masks[part].detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(self.penalty(free, rows).sum(), free)
+            walked = []
             with self.model.passes_of(rows):
-                for scores in self._walk(masked, rows):
-                    share = scores.sum(1) / self.method.points
-                    total = total + torch.autograd.grad(share.sum(), masked)[0]
-                    mean = mean + share.detach()
-            gradients.append(total)
-            means.append(mean)
+                for scores in self._walk(free, rows):
+                    walked.append(scores.sum(1) / self.method.points)
+                    gradient = gradient + torch.autograd.grad(walked[-1].sum(), free)[0]
+            gradients.append(gradient)
+            means.append(torch.stack(walked).sum(0).detach())
         return torch.cat(gradients), torch.cat(means)
 
     def _images_at_once(self) -> int:

@@ -25,7 +25,7 @@ from benchmark.datasets.scene_rendering import (
 from benchmark.datasets.selection import choose
 from benchmark.interfaces import BadInput, Item, Truth
 
-_CLASSES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+_CLASSES = tuple(f"digit {number}" for number in range(10))
 
 _COUNT = {Split.train: 20_000, Split.test: 1_000}  # scenes
 
@@ -42,7 +42,7 @@ class Scenes:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The digits' names, zero to nine."""
+        """One name per class, "digit 0" to "digit 9"."""
         return _CLASSES
 
     def ids(self) -> list[str]:

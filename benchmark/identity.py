@@ -1,0 +1,132 @@
+"""What a number was made with: the code behind an object, the environment, the settings."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import json
+import platform
+import subprocess
+import sys
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("torch", "torchvision", "captum", "numpy", "scipy", "scikit-learn", "pillow")
+
+
+def key_of(settings: dict[str, Any], length: int = 10) -> str:
+    """Hash settings that are plain JSON; equal settings, equal key."""
+    text = json.dumps(settings, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+def code_hash(*modules: str) -> str:
+    """Hash the source of modules and of all they import from the same top-level packages.
+
+    Comments, docstrings and layout do not count: editing them keeps stored results valid, and
+    any other edit to code that a result depends on gives it a new key.
+    """
+    ours = {"benchmark", "methods", "metrics"} | {module.partition(".")[0] for module in modules}
+    seen: set[str] = set()
+    waiting = list(modules)
+    while waiting:
+        module = waiting.pop()
+        if module not in seen:
+            seen.add(module)
+            waiting += [each for each in _imports(module) if each.partition(".")[0] in ours]
+    total = hashlib.sha256()
+    for module in sorted(seen):
+        total.update(module.encode() + b"\0" + _code(module).encode())
+    return total.hexdigest()[:16]
+
+
+def environment() -> dict[str, Any]:
+    """Describe Python, the libraries, the machine and the state of the checkout."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "git": _git(),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+    }
+
+
+@cache
+def _tree(module: str) -> ast.Module:
+    """Parse a module's source without its docstrings; empty where it has no source."""
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        return ast.Module([], [])
+    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and _is_text(body[0]):
+            node.body = body[1:] or [ast.Pass()]  # type: ignore[attr-defined]  # checked above
+    return tree
+
+
+def _is_text(node: ast.stmt) -> bool:
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
+
+
+def _code(module: str) -> str:
+    return ast.unparse(_tree(module))
+
+
+def _imports(module: str) -> list[str]:
+    names = []
+    for node in ast.walk(_tree(module)):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.append(node.module)
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return [name for name in names if _is_module(name)]
+
+
+def _is_module(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0]} x {len(names)}" if names else platform.processor()
+
+
+def _git() -> dict[str, Any]:
+    """The commit of the checkout, and whether files differ from it."""
+    try:
+        commit = _ask_git("rev-parse", "HEAD")
+        return {"commit": commit, "changed": bool(_ask_git("status", "--porcelain"))}
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": None, "changed": None}
+
+
+def _ask_git(*arguments: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()

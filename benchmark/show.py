@@ -1,0 +1,86 @@
+"""What a person sees of a run: a progress bar on standard error, the row on standard output."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from benchmark.config import Settings
+from benchmark.records import write_whole
+from benchmark.run import Outcome, run
+from benchmark.tables import per_image, row, summary
+
+
+class ImagesPerSecond(ProgressColumn):
+    """How fast images are completed since this process started."""
+
+    def render(self, task: Task) -> Text:
+        """Show the speed, or nothing before the first batch is done."""
+        return Text(f"{task.speed:.2f} images/s" if task.speed else "")
+
+
+class Screen:
+    """Shows progress while a run goes on, and then its row and where it was written."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True)
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            ImagesPerSecond(),
+            TimeRemainingColumn(),
+            console=self.console,
+        )
+
+    def begin(self, title: str, done: int, total: int) -> None:
+        """Start the bar."""
+        if done:
+            self.console.print(f"{done} of {total} images are in the records already")
+        self.task = self.progress.add_task(title, total=total, completed=done)
+
+    def advance(self, images: int) -> None:
+        """Move the bar."""
+        self.progress.advance(self.task, images)
+
+    def warn(self, message: str) -> None:
+        """Print above the bar."""
+        self.console.print(f"[red]{message}[/red]", highlight=False)
+
+    def run(self, settings: Settings) -> Outcome:
+        """Run, print the row, and write the per-image table and the row beside the records."""
+        with self.progress:
+            outcome = run(settings, self)
+        table = per_image(outcome.folder, outcome.ids, outcome.stages)
+        file = outcome.folder.path / "per_image.csv"
+        write_whole(file, table.to_csv(index=False))
+        shown = row(
+            outcome.title,
+            summary(table, list(outcome.stages)),
+            outcome.higher_is_better,
+            outcome.caption,
+            outcome.warnings,
+        )
+        out = Console(width=None if sys.stdout.isatty() else 120)
+        out.print(shown)
+        out.print(f"written to {_short(file)}", soft_wrap=True)
+        return outcome
+
+
+def _short(path: Path) -> str:
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

@@ -1,0 +1,28 @@
+"""Grad-CAM (Selvaraju et al. 2017), computed by captum."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from captum.attr import LayerGradCam
+from torch import Tensor
+
+from benchmark.interfaces import Batch, Classifier
+
+
+@dataclass(frozen=True)
+class GradCAM:
+    """The last convolutional map, weighted by the target logit's mean gradient, positive part."""
+
+    def __call__(self, model: Classifier, batch: Batch) -> Tensor:
+        """Return heatmaps [B, h, h] at the resolution of the classifier's CAM layer, at least 0.
+
+        Raises:
+            BadInput: the classifier has no convolutional map before its output.
+        """
+        explainer = LayerGradCam(model, model.cam_layer)
+        maps: Tensor = explainer.attribute(
+            batch.images.clone(), target=batch.targets, relu_attributions=True
+        )
+        # The classifier may pad its batch, and the layer has seen the padding.
+        return maps[: len(batch.ids), 0].detach().float()

@@ -1,0 +1,51 @@
+"""Integrated Gradients (Sundararajan et al. 2017), computed by captum."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+import torch
+from captum.attr import IntegratedGradients as CaptumIntegratedGradients
+from torch import Tensor
+
+from benchmark.images import chunks
+from benchmark.interfaces import BadInput, Batch, Classifier
+from benchmark.substrates import Substrate
+
+Channels = Enum("Channels", "signed absolute")
+
+
+@dataclass(frozen=True)
+class IntegratedGradients:
+    """The gradient of the target's softmax score, integrated from a baseline to the image."""
+
+    baseline: Substrate
+    steps: int  # points of the integral
+    channels: Channels  # signed: sum over colours; absolute: of their magnitudes
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise BadInput(f"integrated_gradients needs steps of at least 1, got {self.steps}")
+
+    def __call__(self, model: Classifier, batch: Batch) -> Tensor:
+        """Return heatmaps [B, H, W]; signed ones sum to score on image minus on baseline."""
+        explainer = CaptumIntegratedGradients(lambda images: model(images).softmax(1))
+        baselines = self.baseline(model, batch)
+        parts = []
+        # So many that one call either holds whole images or a single one, cut into steps: then an
+        # image's sum is taken in the same order in every batch.
+        for part in chunks(len(batch.ids), max(1, model.pass_batch // self.steps)):
+            with model.passes_of(torch.arange(part.start, part.stop)):
+                attributions: Tensor = explainer.attribute(
+                    batch.images[part].clone(),
+                    baselines=baselines[part],
+                    target=batch.targets[part],
+                    n_steps=self.steps,
+                    internal_batch_size=model.pass_batch,
+                )
+            parts.append(attributions.detach().float())
+        attributions = torch.cat(parts)
+        if self.channels is Channels.absolute:
+            attributions = attributions.abs()
+        return attributions.sum(1)
