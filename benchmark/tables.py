@@ -58,12 +58,13 @@ def row(
 ) -> RenderableType:
     """Render one run for a person: means, 95 % intervals, cost, and what they depend on."""
     table = Table(title=name, title_justify="left", title_style="bold")
+    images = means["forward_passes"].n
     cells = []
     for metric, better in higher_is_better.items():
         table.add_column(f"{metric} {'↑' if better else '↓'}", justify="right")
-        cells.append(_cell(means[metric]))
+        cells.append(_cell(means[metric], images))
     for heading, text in (
-        ("n", f"{max(means[metric].n for metric in higher_is_better)}"),
+        ("n", f"{images}"),
         ("s/image", f"{means['seconds'].value:.3g}"),
         ("passes", f"{means['forward_passes'].value:.0f} + {means['backward_passes'].value:.0f}"),
     ):
@@ -75,8 +76,13 @@ def row(
     return Group(table, Text(facts), Text(note, style="dim"), *(Text(w, "red") for w in warnings))
 
 
-def _cell(mean: Mean) -> str:
+def _cell(mean: Mean, images: int) -> str:
+    """Show a mean over its interval, and its own n where it does not apply to every image."""
     if mean.n == 0:
         return "–"
-    text = f"{mean.value:.4f}"
-    return text if math.isnan(mean.low) else f"{text}\n[{mean.low:.4f}, {mean.high:.4f}]"
+    lines = [f"{mean.value:.4f}"]
+    if not math.isnan(mean.low):
+        lines.append(f"[{mean.low:.4f}, {mean.high:.4f}]")
+    if mean.n != images:
+        lines.append(f"n = {mean.n}")
+    return "\n".join(lines)

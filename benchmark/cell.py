@@ -1,0 +1,158 @@
+"""One method on one model and data set at one resolution: its objects, and where it is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from benchmark.config import Resize, Settings, build
+from benchmark.identity import code_hash, key_of
+from benchmark.interfaces import BadInput, Dataset, Method, Metric
+from benchmark.model_sources import RANDOM, ModelSource, weights_hash
+from benchmark.models import ImageClassifier
+from benchmark.records import RunFolder
+from benchmark.substrates import Substrate
+
+# These choose images or where they lie; they change no image's result.
+CHOOSES_IMAGES = ("limit", "seed", "manifest", "root")
+# These choose where weights lie, which their hash replaces, and how passes are cut up.
+CHOOSES_WEIGHTS = ("weights", "weights_root", "pretrained", "pass_batch")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One method on one model and data set at one resolution, with its place in the records."""
+
+    settings: Settings
+    model: ImageClassifier
+    method: Method
+    dataset: Dataset
+    baseline: Substrate
+    metrics: dict[str, Metric]
+    stages: dict[str, str]  # metric -> the name of its stage in the folder
+    folder: RunFolder
+
+    @classmethod
+    def open(cls, settings: Settings) -> Cell:
+        """Build the objects, and find or create the folder of these exact settings."""
+        dataset: Dataset = build(settings.dataset, "dataset")
+        method: Method = build(settings.method, "method")
+        baseline: Substrate = build(settings.baseline, "baseline")
+        metrics = {
+            name: build(settings.metric[name], f"metric.{name}")
+            for name in map(str, settings.metric)
+        }
+        dataset.ids()  # what is wrong with the data is said before a network is loaded
+        source: ModelSource = build(settings.model, "model")
+        model = source.load(device_of(settings.device))
+        if len(dataset.class_names) != len(model.class_names):
+            raise BadInput(
+                f"model={settings.choices['model']} knows {len(model.class_names)} classes and "
+                f"dataset={settings.choices['dataset']} has {len(dataset.class_names)}"
+            )
+        identity = {
+            "method": _plain(settings.method),
+            "res": settings.res,
+            "resize": settings.resize.name,
+            "target": settings.target.name,
+            "seed": settings.seed,
+            "baseline": _plain(settings.baseline),
+            "dataset": _plain(settings.dataset, CHOOSES_IMAGES),
+            "model": _plain(settings.model, CHOOSES_WEIGHTS),
+            "weights_sha256": weights_hash(model.network),
+            "device": model.device.type,
+            "code": code_hash(*map(_module, (method, dataset, baseline, source, model))),
+        }
+        stages = {}
+        for name, metric in metrics.items():
+            made_by = {"metric": _plain(settings.metric[name]), "code": code_hash(_module(metric))}
+            stages[name] = f"scores/{name}-{settings.choices['protocol']}-{key_of(made_by)}"
+        place = Path(settings.results) / dataset.name / _model_name(settings, model)
+        shape = f"{settings.res}" + (
+            "" if settings.resize is Resize.refuse else f"-{settings.resize.name}"
+        )
+        name = f"{settings.choices['method']}-{shape}-{key_of(identity)}"
+        folder = RunFolder.at(place / name, identity)
+        return cls(settings, model, method, dataset, baseline, metrics, stages, folder)
+
+    def provenance(self) -> dict[str, Any]:
+        """Return every setting of this start, and what they resolved to."""
+        settings = OmegaConf.to_container(OmegaConf.create(vars(self.settings)), enum_to_str=True)
+        return {
+            "settings": settings,
+            "weights": self.model.weights,
+            "device": str(self.model.device),
+            "torch_threads": torch.get_num_threads(),
+            "stages": self.stages,
+        }
+
+    def title(self) -> str:
+        """Name the method with whatever was changed about it."""
+        settings = self.settings
+        changed = [each for each in settings.overrides if each.startswith(("method.", "baseline."))]
+        resized = "" if settings.resize is Resize.refuse else f" (resize={settings.resize.name})"
+        shape = f"{settings.choices['method']} at {settings.res} x {settings.res}"
+        return " ".join([shape + resized, *changed])
+
+    def warnings(self, skipped: int) -> list[str]:
+        """Say what a reader of the row must not overlook."""
+        warnings = []
+        if self.model.weights == RANDOM:
+            warnings.append(f"{RANDOM}: this network was never trained; its numbers mean nothing")
+        if skipped:
+            warnings.append(f"{skipped} of the chosen images could not be read: skipped")
+        return warnings
+
+    def caption(self) -> dict[str, str]:
+        """Say in words what a row's numbers depend on."""
+        settings = self.settings
+        dataset = settings.dataset
+        return {
+            "data": f"{self.dataset.name} ({dataset.get('preprocess', dataset.get('split', ''))})",
+            "model": f"{settings.choices['model']} ({self.model.weights})",
+            "target": f"{settings.target.name} class",
+            "protocol": settings.choices["protocol"],
+            "device": f"{self.model.device}, {settings.model.get('precision', 'fp32')}",
+        }
+
+
+def device_of(name: str) -> torch.device:
+    """Turn ``auto``, ``cpu``, ``cuda`` or ``cuda:1`` into a device.
+
+    Raises:
+        BadInput: there is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise BadInput(f"device={name} is unknown: use auto, cpu, cuda or cuda:1") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise BadInput(f"device={name}: there are {torch.cuda.device_count()} CUDA devices here")
+    return device
+
+
+def _plain(node: DictConfig, without: Sequence[str] = ()) -> dict[str, Any]:
+    """Turn a node into plain values, leaving some out."""
+    return {
+        str(key): OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+        for key, value in node.items()
+        if key not in without
+    }
+
+
+def _module(thing: object) -> str:
+    return type(thing).__module__
+
+
+def _model_name(settings: Settings, model: ImageClassifier) -> str:
+    name = settings.choices["model"]
+    if name == "torchvision":
+        name = str(settings.model.architecture)
+    return f"{name}-random" if model.weights == RANDOM else name
