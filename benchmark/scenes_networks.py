@@ -113,7 +113,7 @@ class _ResNet(nn.Module):
 
 
 class _Block(nn.Module):
-    """Two convolutions beside a shortcut, which is a 1 x 1 convolution where the shape changes."""
+    """Two convolutions beside a shortcut; where the shape changes it pools and mixes channels."""
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
         super().__init__()
@@ -125,8 +125,11 @@ class _Block(nn.Module):
         self.relu2 = nn.ReLU()
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or inputs != outputs:
+            # Pooling first, rather than a strided convolution, lets every pixel through.
             self.shortcut = nn.Sequential(
-                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+                nn.AvgPool2d(stride),
+                nn.Conv2d(inputs, outputs, 1, bias=False),
+                nn.BatchNorm2d(outputs),
             )
 
     def forward(self, maps: Tensor) -> Tensor:

@@ -57,20 +57,6 @@ class MeanColour:
 
 
 @dataclass(frozen=True)
-class Colour:
-    """One flat colour, black being the usual baseline of path methods."""
-
-    red: float  # all three in [0, 1]
-    green: float
-    blue: float
-
-    def __call__(self, model: Classifier, batch: Batch) -> Tensor:
-        """Return the colour everywhere, [B, 3, H, W]."""
-        colour = torch.tensor([self.red, self.green, self.blue], device=model.device)
-        return colour.view(1, 3, 1, 1).expand_as(batch.images).contiguous()
-
-
-@dataclass(frozen=True)
 class RiseBlur:
     """RISE's insertion start: an 11 x 11 near-box blur of the normalised image, zero-padded.
 

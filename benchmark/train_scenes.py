@@ -26,7 +26,7 @@ from benchmark import scenes_networks
 from benchmark.datasets.scene_rendering import RENDERER, SIDE, Split, digits, render, source_of
 
 SCENES = 10_000  # rendered once, then augmented
-SCHEDULE = ((128, 8), (SIDE, 4))  # (pixels of a crop, epochs); crops are cheaper and come first
+SCHEDULE = ((128, 12), (SIDE, 4))  # (pixels of a crop, epochs); crops are cheaper and come first
 BATCH = 64  # images of an optimiser step
 PEAK = {"scenes_vgg": 2e-3, "scenes_resnet": 4e-3}  # the learning rate's
 EMPTY = 0.1  # share of the training scenes without a digit

@@ -215,6 +215,21 @@ def test_the_committed_weights_classify_scenes_and_are_unsure_without_the_digit(
 
 
 @pytest.mark.parametrize("name", NETWORKS)
+def test_every_unit_of_the_committed_networks_responds_to_some_scene(name, items):
+    network, peaks = committed(name), {}
+    for path, module in network.named_modules():
+        if isinstance(module, torch.nn.ReLU):
+            module.register_forward_hook(
+                lambda *seen, path=path: peaks.update({path: seen[-1].amax((0, 2, 3))})
+            )
+    with torch.inference_mode():
+        network(normalised(torch.stack([item.image for item in items[:100]])))
+    assert peaks
+    for path, peak in peaks.items():
+        assert (peak > 0).all(), path
+
+
+@pytest.mark.parametrize("name", NETWORKS)
 def test_networks_and_their_files_are_small_and_say_how_they_were_made(name):
     assert sum(parameter.numel() for parameter in committed(name).parameters()) <= 500_000
     path = WEIGHTS / f"{name}.safetensors"

@@ -1,0 +1,175 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from toys import Constant, Recorder, batch_of, classifier, images_of, no_boxes
+
+from benchmark.config import build, load
+from benchmark.interfaces import BadInput, Truth
+from metrics.pointing import Pointing
+
+SIZE = 32
+
+
+def truth(*boxes, classes=None, **place):
+    return Truth(
+        boxes=torch.tensor(boxes, dtype=torch.float32),
+        classes=torch.tensor(classes or [0] * len(boxes)),
+        **place,
+    )
+
+
+def peak(column, row, size=SIZE):
+    """A heatmap [1, H, W] whose maximum is this pixel."""
+    heatmap = torch.zeros(1, size, size)
+    heatmap[0, row, column] = 1.0
+    return heatmap
+
+
+def hit(heatmap, where, tolerance=0.0, target=0):
+    batch = batch_of(images_of(1, SIZE), targets=target, truths=[where])
+    scores = Pointing(tolerance)(classifier(Constant(0.5)), batch, heatmap)
+    assert scores.values.dtype == torch.float64
+    assert scores.curves == {}
+    return float(scores.values[0])
+
+
+@pytest.mark.parametrize(
+    ("column", "row", "expected"),
+    [(10, 20, 1), (5, 12, 1), (15, 28, 1), (4, 20, 0), (16, 20, 0), (10, 11, 0), (10, 29, 0)],
+)
+def test_the_maximum_hits_inside_a_box_and_on_its_border_only(column, row, expected):
+    assert hit(peak(column, row), truth((5, 12, 15, 28))) == expected
+
+
+def test_columns_are_x_and_rows_are_y():
+    wide = truth((0, 10, 31, 12))
+    assert hit(peak(30, 11), wide) == 1
+    assert hit(peak(11, 30), wide) == 0
+
+
+@pytest.mark.parametrize("target", [0, 1])
+def test_only_boxes_of_the_target_class_count(target):
+    where = truth((0, 0, 9, 9), (20, 20, 29, 29), classes=[0, 1])
+    assert hit(peak(5, 5), where, target=target) == (target == 0)
+    assert hit(peak(25, 25), where, target=target) == (target == 1)
+
+
+def test_any_of_several_boxes_is_enough():
+    where = truth((0, 0, 3, 3), (10, 10, 13, 13), (20, 20, 23, 23))
+    assert [hit(peak(at, at), where) for at in (2, 5, 12, 16, 22, 30)] == [1, 0, 1, 0, 1, 0]
+
+
+def test_the_nearest_of_several_boxes_decides_about_the_tolerance():
+    where = truth((0, 0, 1, 31), (20, 0, 21, 31))
+    assert [hit(peak(at, 5), where, 4.0) for at in (4, 5, 16, 17, 24, 25)] == [1, 0, 0, 1, 1, 0]
+
+
+@pytest.mark.parametrize("tolerance", [0.0, 15.0])
+def test_without_a_box_of_the_target_class_there_is_no_value(tolerance):
+    assert math.isnan(hit(peak(5, 5), no_boxes(), tolerance))
+    assert math.isnan(hit(peak(5, 5), truth((0, 0, 9, 9), classes=[1]), tolerance))
+
+
+@pytest.mark.parametrize(
+    ("box", "expected"),
+    [
+        ((20.0, 0, 31, 31), 0),  # exactly 15 pixels to the right of column 5
+        ((19.99, 0, 31, 31), 1),
+        ((20.01, 0, 31, 31), 0),
+        ((14.0, 17.0, 31, 31), 0),  # 9 and 12 pixels: 15 along the diagonal
+        ((14.0, 16.99, 31, 31), 1),
+        ((5.0, 5.0, 5.0, 5.0), 1),
+    ],
+)
+def test_a_distance_of_exactly_the_tolerance_is_a_miss(box, expected):
+    assert hit(peak(5, 5), truth(box), 15.0) == expected
+
+
+def test_without_tolerance_a_pixel_beside_the_box_is_a_miss():
+    assert hit(peak(5, 5), truth((6, 5, 9, 9)), 0.0) == 0
+    assert hit(peak(5, 5), truth((6, 5, 9, 9)), 1.0) == 0
+    assert hit(peak(5, 5), truth((6, 5, 9, 9)), 1.01) == 1
+
+
+def test_distances_are_measured_in_pixels_of_the_original_image_on_each_axis():
+    # A photograph of 128 x 48 pixels, stretched to 32 x 32: 4 and 1.5 of its pixels for each one.
+    # The centre of network pixel (5, 5) is at x = 5.5 * 4 - 0.5 = 21.5, y = 5.5 * 1.5 - 0.5 = 7.75.
+    place = {"scale": (4.0, 1.5)}
+    right = 22 + 15  # the nearest whole pixel to 21.5, halves upwards, and the tolerance
+    assert hit(peak(5, 5), truth((right, 0, 127, 47), **place), 15.0) == 0
+    assert hit(peak(5, 5), truth((right - 0.01, 0, 127, 47), **place), 15.0) == 1
+    below = 8 + 15
+    assert hit(peak(5, 5), truth((0, below, 127, 47), **place), 15.0) == 0
+    assert hit(peak(5, 5), truth((0, below - 0.01, 127, 47), **place), 15.0) == 1
+
+
+def test_a_crop_moves_the_point_by_its_offset():
+    # 32 x 32 pixels cut out of the original at x = 100, y = 50, not resized.
+    where = truth((105, 60, 105, 60), offset=(100.0, 50.0))
+    assert hit(peak(5, 10), where) == 1
+    assert hit(peak(10, 5), where) == 0
+
+
+@given(
+    st.integers(0, SIZE - 1),
+    st.integers(0, SIZE - 1),
+    st.integers(20, 300),
+    st.integers(20, 300),
+)
+def test_a_stretched_image_is_hit_where_its_own_pixels_are(column, row, width, height):
+    scale = (width / SIZE, height / SIZE)
+    x = math.floor((column + 0.5) * scale[0])
+    y = math.floor((row + 0.5) * scale[1])
+    assert hit(peak(column, row), truth((x, y, x, y), scale=scale)) == 1
+    far = truth((x + 1, y, x + 1, y), scale=scale)
+    assert hit(peak(column, row), far) == 0
+
+
+def test_of_equal_maxima_the_first_in_row_major_order_is_the_point():
+    heatmap = peak(20, 10) + peak(3, 12) + peak(25, 10)
+    assert hit(heatmap, truth((20, 10, 20, 10))) == 1
+    assert hit(heatmap, truth((3, 12, 3, 12))) == 0
+    assert hit(heatmap, truth((25, 10, 25, 10))) == 0
+    assert hit(torch.zeros(1, SIZE, SIZE), truth((0, 0, 0, 0))) == 1
+
+
+def test_a_coarse_heatmap_is_enlarged_bilinearly_with_corners_on_corners():
+    # Cell (1, 2) of 4 x 4 lies at row 1/3 and column 2/3 of the way: 31/3 and 62/3 pixels.
+    heatmap = torch.zeros(1, 4, 4)
+    heatmap[0, 1, 2] = 1.0
+    assert hit(heatmap, truth((21, 10, 21, 10))) == 1
+    corner = torch.zeros(1, 4, 4)
+    corner[0, 3, 3] = 1.0
+    assert hit(corner, truth((31, 31, 31, 31))) == 1
+
+
+def test_each_image_is_scored_by_its_own_boxes_and_target():
+    images = images_of(3, SIZE)
+    truths = [truth((0, 0, 9, 9)), no_boxes(), truth((0, 0, 9, 9), classes=[1])]
+    batch = batch_of(images, targets=torch.tensor([0, 0, 1]), truths=truths)
+    heatmaps = torch.cat([peak(20, 20), peak(5, 5), peak(5, 5)])
+    values = Pointing(0.0)(classifier(Constant(0.5)), batch, heatmaps).values
+    assert values[0] == 0
+    assert values[1].isnan()
+    assert values[2] == 1
+
+
+def test_the_classifier_is_not_asked():
+    model = classifier(Constant(0.5), kind=Recorder)
+    Pointing(0.0)(model, batch_of(images_of(1), truths=[truth((0, 0, 9, 9))]), peak(5, 5))
+    assert model.calls == []
+
+
+def test_a_tolerance_below_zero_is_refused():
+    with pytest.raises(BadInput, match=r"tolerance of at least 0, got -1\.0"):
+        Pointing(-1.0)
+
+
+def test_the_two_columns_have_no_tolerance_and_one_of_fifteen_pixels():
+    settings = load()
+    built = {name: build(settings.metric[name], name) for name in ("pointing", "pointing_15")}
+    assert built == {"pointing": Pointing(0.0), "pointing_15": Pointing(15.0)}
+    assert Pointing(0.0).higher_is_better

@@ -1,0 +1,800 @@
+import importlib
+import io
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import textwrap
+import time
+
+import cells
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from cells import CALLS, command, finished, make_conf, make_images, product, start, started
+from rich.console import Console
+from safetensors.torch import save_file
+
+from benchmark import config, identity, show, tables
+from benchmark.cell import Cell
+from benchmark.interfaces import BadInput
+
+COUNT = 16
+
+
+@pytest.fixture(autouse=True)
+def _forgotten_calls():
+    CALLS.clear()
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """A folder with the tiny images and the configuration that names the tiny classes."""
+    folder = tmp_path_factory.mktemp("source")
+    make_images(folder / "images", COUNT)
+    make_conf(folder / "conf")
+    return folder
+
+
+@pytest.fixture
+def place(source, tmp_path):
+    """A folder to run in: its own copy of the images, no results yet."""
+    shutil.copytree(source, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def finished_run(source, tmp_path_factory):
+    """An uninterrupted run of the toy method, not to be changed."""
+    folder = tmp_path_factory.mktemp("finished")
+    shutil.copytree(source, folder, dirs_exist_ok=True)
+    return start(folder)[0]
+
+
+def rows_of(outcome):
+    return outcome.folder.stage("heatmaps").rows
+
+
+def heatmaps_of(outcome):
+    stage = outcome.folder.stage("heatmaps")
+    return torch.from_numpy(np.stack([stage.array(each, "heatmap") for each in outcome.ids]))
+
+
+def images_of(folder, ids):
+    data = [np.frombuffer((folder / "images" / each).read_bytes(), np.uint8) for each in ids]
+    return torch.from_numpy(np.stack(data)).view(-1, 3, cells.SIDE, cells.SIDE).float() / 255
+
+
+def probabilities(images, weights=None):
+    """Ask the network directly, with its normalisation written out once more."""
+    mean = torch.tensor([0.5, 0.4, 0.3]).view(1, 3, 1, 1)
+    return cells.tiny_network()((images - mean) / 0.2).softmax(1).detach()
+
+
+def folder_of(folder, *more):
+    return Cell.open(cells.settings(folder, *more)).folder.path
+
+
+def row_text(outcome):
+    """The row as it is printed."""
+    table = tables.per_image(outcome.folder, outcome.ids, outcome.stages)
+    means = tables.summary(table, list(outcome.stages))
+    page = Console(file=io.StringIO(), width=120)
+    page.print(
+        tables.row(
+            outcome.title, means, outcome.higher_is_better, outcome.caption, outcome.warnings
+        )
+    )
+    return page.file.getvalue()
+
+
+# Resuming
+
+
+@pytest.fixture(scope="module")
+def igos_files(source, tmp_path_factory):
+    """What an uninterrupted run of a slow, noisy method leaves."""
+    folder = tmp_path_factory.mktemp("igos")
+    shutil.copytree(source, folder, dirs_exist_ok=True)
+    return product(start(folder, *IGOS)[0].folder.path)
+
+
+IGOS = ["method=igos", "method.iterations=2", "method.points=4", "batch_size=2"]
+
+
+def results_size(folder):
+    return sum(
+        file.stat().st_size
+        for file in folder.glob("results/*/*/*/**/*")
+        if file.suffix in {".jsonl", ".f32"} and file.stem not in {"log", "timing"}
+    )
+
+
+def test_a_run_that_was_killed_again_and_again_ends_with_the_same_bytes(place, igos_files):
+    """SIGKILL at moments drawn from a seed; the first kills come before a torn write is likely."""
+    moments = random.Random(20240229)
+    total = sum(len(content) for content in igos_files.values())
+    arguments = ["--config-dir", str(place / "conf"), *cells.choices(place, *IGOS)]
+    sizes = []
+    for share in (0.0, 0.2, 0.4, 0.6, 0.8):
+        process = started(*arguments, cwd=place)
+        until = (share + moments.uniform(0.01, 0.15)) * total
+        deadline = time.monotonic() + 30
+        while results_size(place) < until and time.monotonic() < deadline:
+            time.sleep(0.0005)
+        time.sleep(moments.uniform(0, 0.01))
+        os.kill(process, signal.SIGKILL)
+        assert finished(process).code == -signal.SIGKILL
+        sizes.append(results_size(place))
+    assert 0 < sizes[0] < sizes[2] < sizes[4] < total
+    outcome, listener = start(place, *IGOS)
+    assert 0 < listener.done < listener.total
+    assert product(outcome.folder.path) == igos_files
+
+
+def test_files_that_end_anywhere_are_completed_to_the_same_bytes(finished_run, place):
+    cuts = random.Random(7)
+    expected = product(finished_run.folder.path)
+    for _ in range(12):
+        shutil.rmtree(place / "results", ignore_errors=True)
+        copy = place / "results" / "tiny" / "tiny" / finished_run.folder.path.name
+        shutil.copytree(finished_run.folder.path, copy)
+        for name, content in expected.items():
+            if cuts.random() < 0.6:
+                os.truncate(copy / name, cuts.randrange(len(content) + 1))
+        outcome, _ = start(place)
+        assert outcome.folder.path == copy
+        assert product(copy) == expected
+
+
+def test_a_torn_line_in_the_notes_of_times_does_not_stop_the_next_start(finished_run, place):
+    copy = place / "results" / "tiny" / "tiny" / finished_run.folder.path.name
+    shutil.copytree(finished_run.folder.path, copy)
+    for name in ("heatmaps.jsonl", "timing.jsonl", "log.jsonl"):
+        os.truncate(copy / name, (copy / name).stat().st_size * 2 // 3)
+    outcome, _ = start(place)
+    times = tables.per_image(outcome.folder, outcome.ids, outcome.stages)["seconds"]
+    assert times.notna().sum() >= COUNT // 2
+
+
+def test_an_error_in_the_middle_keeps_what_was_done_and_the_next_start_goes_on(
+    place, finished_run, monkeypatch
+):
+    class PowerCutError(Exception):
+        pass
+
+    whole = cells.Toy.__call__
+
+    def cut(self, model, batch):
+        if len(CALLS) == 3:
+            raise PowerCutError
+        return whole(self, model, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cells.Toy, "__call__", cut)
+        with pytest.raises(PowerCutError):
+            start(place, "batch_size=4")
+    CALLS.clear()
+    outcome, listener = start(place, "batch_size=4")
+    assert (listener.done, [len(ids) for ids in CALLS]) == (12, [4])
+    assert product(outcome.folder.path) == product(finished_run.folder.path)
+
+
+def test_a_second_start_calls_neither_the_method_nor_the_model(place, monkeypatch):
+    first, _ = start(place)
+    files = product(first.folder.path)
+    assert sum(CALLS, []) == first.ids
+    CALLS.clear()
+
+    def refuse(*arguments):
+        raise AssertionError("computed again")
+
+    monkeypatch.setattr("benchmark.models.ImageClassifier.__call__", refuse)
+    monkeypatch.setattr("metrics.pointing.Pointing.__call__", refuse)
+    second, listener = start(place)
+    assert CALLS == []
+    assert (listener.done, listener.advanced) == (COUNT, 0)
+    assert product(second.folder.path) == files
+    assert second.ids == first.ids
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ["metric=[deletion,insertion,pointing_15]"],
+        ["protocol=rise", "protocol.steps=8"],
+        ["protocol.steps=20"],
+        ["metric.pointing.tolerance=3"],
+    ],
+    ids=" ".join,
+)
+def test_another_metric_or_protocol_takes_the_stored_heatmaps(place, more, finished_run):
+    copy = place / "results" / "tiny" / "tiny" / finished_run.folder.path.name
+    shutil.copytree(finished_run.folder.path, copy)
+    before = product(copy)
+    outcome, _ = start(place, *more)
+    after = product(outcome.folder.path)
+    assert outcome.folder.path == copy
+    assert CALLS == []
+    assert {name: after[name] for name in before} == before
+    new = {name for name in after if name not in before}
+    assert new
+    for stage in outcome.stages.values():
+        assert set(outcome.folder.stage(stage).rows) == set(outcome.ids)
+
+
+def test_scores_from_stored_heatmaps_are_those_of_a_fresh_run(place, finished_run):
+    more = ["protocol=igospp", "metric=[insertion]"]
+    fresh, _ = start(place, *more)
+    copy = place / "later"
+    shutil.copytree(finished_run.folder.path, copy / finished_run.folder.path.name)
+    (place / "moved" / "tiny").mkdir(parents=True)
+    copy.rename(place / "moved" / "tiny" / "tiny")
+    CALLS.clear()
+    later, _ = start(place, *more, f"results='{place / 'moved'}'")
+    assert CALLS == []
+    assert later.folder.path != fresh.folder.path
+    stage = fresh.stages["insertion"]
+    for suffix in ("jsonl", "f32"):
+        name = f"{stage}.{suffix}"
+        assert product(later.folder.path)[name] == product(fresh.folder.path)[name]
+
+
+# What makes another run, and what does not
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ["method.gain=2"],
+        ["method=centre"],
+        ["res=14"],
+        ["method.res=14", "res=7", "resize=area"],
+        ["resize=bilinear"],
+        ["target=label"],
+        ["seed=1"],
+        ["baseline.sigma=5"],
+        [
+            "baseline._target_=benchmark.substrates.MeanColour",
+            "~baseline.kernel",
+            "~baseline.sigma",
+        ],
+        ["dataset.name=other"],
+        ["model.precision=bf16"],
+    ],
+    ids=" ".join,
+)
+def test_changed_settings_have_another_folder(source, finished_run, tmp_path, more):
+    result = f"results='{tmp_path}'"
+    assert folder_of(source, result, *more).name != folder_of(source, result).name
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ["dataset.limit=3"],
+        ["dataset.seed=3"],
+        ["batch_size=3"],
+        ["model.pass_batch=7"],
+        ["metric=[insertion]"],
+        ["protocol=rise"],
+        ["device=auto"] if not torch.cuda.is_available() else ["device=cpu"],
+    ],
+    ids=" ".join,
+)
+def test_what_changes_no_heatmap_has_the_same_folder(source, tmp_path, more):
+    result = f"results='{tmp_path}'"
+    assert folder_of(source, result, *more) == folder_of(source, result)
+
+
+def test_other_weights_have_another_folder_and_the_same_weights_elsewhere_have_not(place):
+    state = cells.tiny_network().state_dict()
+    save_file(state, place / "same.safetensors")
+    state["0.bias"][0] += 1e-3
+    save_file(state, place / "other.safetensors")
+    usual = folder_of(place)
+    assert folder_of(place, f"model.weights='{place / 'same.safetensors'}'") == usual
+    assert folder_of(place, f"model.weights='{place / 'other.safetensors'}'") != usual
+
+
+def test_a_preprocessing_setting_of_the_dataset_changes_the_folder(tmp_path):
+    """Checked on the settings alone: ImageNet itself is not here."""
+    root = next(
+        (cells.ROOT / place for place in ("tests/imagenet",) if (cells.ROOT / place).is_dir()), None
+    )
+    from benchmark.cell import CHOOSES_IMAGES, _plain  # noqa: PLC0415
+
+    keys = [
+        identity.key_of(_plain(config.load("dataset=imagenet", *more).dataset, CHOOSES_IMAGES))
+        for more in ([], ["dataset.preprocess=crop"], ["dataset.limit=5"], ["dataset.root=x"])
+    ]
+    assert keys[0] != keys[1]
+    assert keys[0] == keys[2] == keys[3]
+    assert root is None
+
+
+METHOD = """
+    '''A flat heatmap.'''
+    from dataclasses import dataclass
+    import torch
+    from benchmark.images import chunks
+
+    @dataclass(frozen=True)
+    class Flat:
+        res: int
+        def __call__(self, model, batch):
+            return torch.full((len(batch.ids), self.res, self.res), 1.0)
+"""
+
+
+def test_editing_a_methods_code_has_another_folder_and_editing_its_comments_has_not(
+    place, monkeypatch
+):
+    monkeypatch.syspath_prepend(str(place))
+    more = ["method._target_=flat_method.Flat", *(f"~method.{key}" for key in TOY_ONLY)]
+
+    def folder(text):
+        (place / "flat_method.py").write_text(textwrap.dedent(text))
+        shutil.rmtree(place / "__pycache__", ignore_errors=True)
+        sys.modules.pop("flat_method", None)
+        importlib.invalidate_caches()
+        identity._tree.cache_clear()
+        return folder_of(place, *more)
+
+    usual = folder(METHOD)
+    assert folder(METHOD.replace("A flat heatmap.", "Nothing at all.") + "\n# a comment\n") == usual
+    assert folder(METHOD.replace("1.0", "2.0")) != usual
+    sys.modules.pop("flat_method", None)
+
+
+TOY_ONLY = ("gain", "slow_start", "slow", "fault")
+
+
+def test_the_code_of_imported_modules_counts_and_of_others_does_not(place, monkeypatch):
+    monkeypatch.syspath_prepend(str(place))
+    package = place / "other_place"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "helper.py").write_text("a = 1\n")
+    (package / "stranger.py").write_text("a = 1\n")
+
+    def key(name, text):
+        (package / name).write_text(text)
+        identity._tree.cache_clear()
+        return identity.code_hash("other_place.method")
+
+    for line in (
+        "from other_place.helper import a",
+        "from . import helper",
+        "from .helper import a",
+    ):
+        usual = key("method.py", f"{line}\n")
+        assert key("stranger.py", "a = 2\n") == usual
+        assert key("helper.py", "a = 2\n") != usual, line
+        assert key("helper.py", "a = 1\n") == usual
+
+
+def test_results_of_a_smaller_subset_are_part_of_a_larger_one(place, finished_run):
+    small, _ = start(place, "dataset.limit=5")
+    assert small.ids == finished_run.ids[:5]
+    CALLS.clear()
+    large, listener = start(place)
+    assert listener.done == 5
+    assert sum(CALLS, []) == large.ids[5:]
+    assert product(large.folder.path) == product(finished_run.folder.path)
+    again, listener = start(place, "dataset.limit=5")
+    assert (again.ids, listener.advanced) == (small.ids, 0)
+
+
+def test_every_start_leaves_the_list_of_its_images(place):
+    outcome, _ = start(place, "dataset.limit=3")
+    start(place, "dataset.limit=5")
+    lists = {file.read_text() for file in outcome.folder.path.glob("manifest-*.txt")}
+    assert "".join(f"{each}\n" for each in outcome.ids) in lists
+    assert sorted(text.count("\n") for text in lists) == [3, 5]
+    manifest = next(outcome.folder.path.glob("manifest-3-*.txt"))
+    CALLS.clear()
+    repeated, _ = start(place, f"dataset.manifest='{manifest}'")
+    assert repeated.ids == outcome.ids
+    assert CALLS == []
+
+
+METHODS = {
+    "toy": ["method=toy"],
+    "igos": ["method=igos", "method.iterations=2", "method.points=4"],
+    "gradcam": ["method=gradcam", "res=8"],
+    "integrated_gradients": ["method=integrated_gradients", "method.steps=5", "res=32"],
+    "random": ["method=random"],
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_batch_size_changes_no_byte(place, name):
+    files = []
+    for size in (1, 3, 8):
+        shutil.rmtree(place / "results", ignore_errors=True)
+        more = [*METHODS[name], "dataset.limit=8", f"batch_size={size}"]
+        files.append(product(start(place, *more)[0].folder.path))
+    assert files[0] == files[1] == files[2]
+
+
+def test_a_second_process_on_one_cell_is_refused_until_the_first_ends(place):
+    arguments = [
+        "--config-dir",
+        str(place / "conf"),
+        *cells.choices(place, "method.slow=0.5", "batch_size=1"),
+    ]
+    first = started(*arguments, cwd=place)
+    try:
+        deadline = time.monotonic() + 30
+        while not results_size(place) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        second = command(*arguments, cwd=place)
+        other = command(*arguments, "seed=1", "dataset.limit=1", cwd=place)
+    finally:
+        os.kill(first, signal.SIGKILL)
+    assert finished(first).code == -signal.SIGKILL
+    assert second.code == 2
+    assert "another process is writing to" in second.err
+    assert other.code == 0
+    assert command(*arguments, "dataset.limit=1", cwd=place).code == 0
+
+
+# Bad images
+
+
+def test_an_unreadable_image_is_skipped_said_and_counted(place):
+    (place / "images" / "image-03").write_bytes(b"torn")
+    outcome, listener = start(place)
+    assert len(outcome.ids) == COUNT - 1
+    assert "image-03" not in outcome.ids
+    assert listener.warnings == ["skipped image-03: image-03 has 4 bytes"]
+    assert outcome.warnings == ["1 of the chosen images could not be read: skipped"]
+    shown = row_text(outcome)
+    assert "1 of the chosen images could not be read" in shown
+    assert f"│ {COUNT - 1} │" in shown
+    ends = [json.loads(line) for line in (outcome.folder.path / "log.jsonl").open()]
+    assert ends[-1]["skipped"] == {"image-03": "image-03 has 4 bytes"}
+    again, listener = start(place)
+    assert again.warnings == outcome.warnings
+    assert len(listener.warnings) == 1
+
+
+def test_a_repaired_image_is_explained_by_the_next_start(place, source, finished_run):
+    (place / "images" / "image-03").write_bytes(b"torn")
+    start(place)
+    shutil.copy(source / "images" / "image-03", place / "images" / "image-03")
+    CALLS.clear()
+    outcome, _ = start(place)
+    assert CALLS == [["image-03"]]
+    assert outcome.ids == finished_run.ids
+    assert outcome.warnings == []
+    torch.testing.assert_close(heatmaps_of(outcome), heatmaps_of(finished_run), rtol=0, atol=0)
+
+
+def test_a_skipped_image_changes_nothing_for_the_others(place, finished_run):
+    (place / "images" / "image-03").write_bytes(b"torn")
+    outcome, _ = start(place)
+    for image_id in outcome.ids:
+        mine, theirs = (rows_of(each)[image_id] for each in (outcome, finished_run))
+        assert mine["arrays_crc"] == theirs["arrays_crc"]
+
+
+def test_no_readable_image_at_all_is_refused(place):
+    for file in (place / "images").iterdir():
+        file.write_bytes(b"")
+    with pytest.raises(BadInput, match="none of the 16 chosen images can be read"):
+        start(place)
+
+
+def test_an_image_that_was_explained_and_is_gone_is_skipped(place):
+    manifest = place / "ids.txt"
+    manifest.write_text("image-01\nimage-02\n")
+    start(place)
+    data = (place / "images" / "image-02").read_bytes()
+    (place / "images" / "image-02").unlink()
+    (place / "images" / "image-02").mkdir()
+    outcome, listener = start(place, f"dataset.manifest='{manifest}'")
+    assert outcome.ids == ["image-01"]
+    assert "image-02" in listener.warnings[0]
+    assert len(data) == 3 * cells.SIDE**2
+
+
+def test_a_changed_image_under_an_old_name_is_refused(place):
+    start(place)
+    (place / "images" / "image-05").write_bytes(bytes(3 * cells.SIDE**2))
+    with pytest.raises(BadInput, match="image-05 or its annotation has changed"):
+        start(place)
+    assert start(place, "dataset.name=tiny_2")[0].ids
+
+
+# Bad models and methods
+
+
+def with_weights(folder, value):
+    state = cells.tiny_network().state_dict()
+    state["6.bias"][1] = value
+    save_file(state, folder / "broken.safetensors")
+    return f"model.weights='{folder / 'broken.safetensors'}'"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ["target=predicted"],
+        ["target=label"],
+        ["target=label", "metric=[pointing]"],
+        ["target=label", "metric=[pointing]", "method=random"],
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_model_that_returns_no_number_is_refused(place, more, value):
+    with pytest.raises(BadInput, match="NaN or infinity for .*image-") as refusal:
+        start(place, with_weights(place, value), *more)
+    assert "\n" not in str(refusal.value)
+
+
+def test_scores_for_another_number_of_classes_are_refused(place, monkeypatch):
+    network = cells.tiny_network()
+    network[-1] = torch.nn.Linear(32, 7)
+    monkeypatch.setattr(cells, "tiny_network", lambda: network)
+    with pytest.raises(BadInput, match="returns 7 scores but names 4 classes"):
+        start(place)
+
+
+def test_a_model_of_other_classes_than_the_data_is_refused(place, monkeypatch):
+    monkeypatch.setattr(cells.TinyDataset, "class_names", ["one", "two"])
+    with pytest.raises(BadInput, match="model=tiny knows 4 classes and dataset=tiny has 2"):
+        start(place)
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("nan", "method=toy returned NaN or infinity"),
+        ("shape", r"method=toy returned shape \(8, 1, 7, 7\) for 8 images"),
+        ("flat", r"method=toy returned shape \(\) for 8 images"),
+    ],
+)
+def test_a_method_that_returns_no_heatmap_is_refused(place, fault, message):
+    with pytest.raises(BadInput, match=message):
+        start(place, f"method.fault={fault}")
+    assert not list(place.glob("results/**/heatmaps.jsonl"))
+
+
+# The resolution
+
+
+def test_another_native_resolution_is_refused_and_the_right_one_named(place):
+    with pytest.raises(BadInput, match=r"makes 8 x 8 heatmaps .* not res=7: use res=8"):
+        start(place, "method=gradcam")
+    assert heatmaps_of(start(place, "method=gradcam", "res=8")[0]).shape == (COUNT, 8, 8)
+
+
+def test_a_heatmap_is_averaged_over_areas_only_to_fewer_cells(place):
+    with pytest.raises(BadInput, match="makes 8 x 8 heatmaps .* not res=14"):
+        start(place, "method=gradcam", "res=14", "resize=area")
+
+
+@pytest.mark.parametrize("res", [3, 4])
+def test_resizing_by_area_averages_the_cells_each_covers(place, res):
+    native = heatmaps_of(start(place, "method.res=8", "res=8")[0])
+    small = heatmaps_of(start(place, "method.res=8", f"res={res}", "resize=area")[0])
+    for row in range(res):
+        for column in range(res):
+            top, left = row * 8 // res, column * 8 // res
+            bottom, right = -(-(row + 1) * 8 // res), -(-(column + 1) * 8 // res)
+            mean = native[:, top:bottom, left:right].mean((1, 2))
+            torch.testing.assert_close(small[:, row, column], mean)
+
+
+def test_resizing_bilinearly_keeps_the_values_in_their_range(place):
+    native = heatmaps_of(start(place, "method=gradcam", "res=8")[0])
+    fine = heatmaps_of(start(place, "method=gradcam", "res=16", "resize=bilinear")[0])
+    assert fine.shape == (COUNT, 16, 16)
+    assert (fine.amax((1, 2)) <= native.amax((1, 2))).all()
+    assert not torch.equal(fine[:, ::2, ::2], native)
+
+
+# What is recorded of an image
+
+
+def test_label_prediction_and_target_are_the_models_and_the_datas(place):
+    outcome, _ = start(place)
+    predicted = probabilities(images_of(place, outcome.ids)).argmax(1).tolist()
+    rows = [rows_of(outcome)[each] for each in outcome.ids]
+    labels = [cells.label_of(each) for each in outcome.ids]
+    assert [row["label"] for row in rows] == labels
+    assert [row["predicted"] for row in rows] == predicted
+    assert [row["target"] for row in rows] == predicted
+    correct = [row["correct"] for row in rows]
+    assert correct == [a == b for a, b in zip(labels, predicted, strict=True)]
+    assert 0 < sum(correct) < COUNT
+    assert len(set(predicted)) > 1
+
+
+def test_the_label_is_explained_where_it_is_asked_for(place, finished_run):
+    outcome, _ = start(place, "target=label")
+    rows = rows_of(outcome)
+    assert all(row["target"] == cells.label_of(each) for each, row in rows.items())
+    assert {k: r["predicted"] for k, r in rows.items()} == {
+        k: r["predicted"] for k, r in rows_of(finished_run).items()
+    }
+    same = [each for each in outcome.ids if rows[each]["correct"]]
+    other = [each for each in outcome.ids if not rows[each]["correct"]]
+    crc = {each: rows_of(finished_run)[each]["arrays_crc"] for each in outcome.ids}
+    assert all(rows[each]["arrays_crc"] == crc[each] for each in same)
+    assert all(rows[each]["arrays_crc"] != crc[each] for each in other)
+
+
+def test_an_image_without_a_label_cannot_be_explained_for_it(place, monkeypatch):
+    monkeypatch.setattr(cells, "label_of", lambda image_id: -1)
+    with pytest.raises(BadInput, match="target=label, but image-.* has none"):
+        start(place, "target=label")
+    assert not any(row["correct"] for row in rows_of(start(place)[0]).values())
+
+
+def test_scores_are_the_targets_probability_on_the_image_and_on_the_baseline(place):
+    grey = ["baseline._target_=benchmark.substrates.MeanColour", "~baseline.kernel"]
+    outcome, _ = start(place, *grey, "~baseline.sigma")
+    images = images_of(place, outcome.ids)
+    mean = torch.tensor([0.5, 0.4, 0.3]).view(1, 3, 1, 1)
+    on_image, on_grey = probabilities(images), probabilities(mean.expand_as(images))
+    for number, image_id in enumerate(outcome.ids):
+        row = rows_of(outcome)[image_id]
+        target = row["target"]
+        assert row["score_on_image"] == pytest.approx(float(on_image[number, target]), abs=1e-5)
+        assert row["score_on_baseline"] == pytest.approx(float(on_grey[number, target]), abs=1e-5)
+
+
+@pytest.mark.parametrize("size", [1, 3, 16])
+@pytest.mark.parametrize("pass_batch", [2, 20])
+def test_passes_are_those_of_the_method_alone(place, size, pass_batch):
+    outcome, _ = start(place, f"batch_size={size}", f"model.pass_batch={pass_batch}")
+    for row in rows_of(outcome).values():
+        assert (row["forward_passes"], row["backward_passes"]) == (1, 1)
+
+
+def test_a_path_methods_passes_are_its_points(place):
+    outcome, _ = start(place, *METHODS["integrated_gradients"], "dataset.limit=3")
+    for row in rows_of(outcome).values():
+        assert (row["forward_passes"], row["backward_passes"]) == (5, 5)
+    outcome, _ = start(place, "method=centre", "dataset.limit=3")
+    for row in rows_of(outcome).values():
+        assert (row["forward_passes"], row["backward_passes"]) == (0, 0)
+
+
+def test_curves_are_kept_and_their_area_is_the_score(place):
+    outcome, _ = start(place, "dataset.limit=3")
+    stage = outcome.folder.stage(outcome.stages["deletion"])
+    for image_id, row in stage.rows.items():
+        scores, fractions = (stage.array(image_id, name) for name in ("scores", "fractions"))
+        assert row["value"] == pytest.approx(np.trapezoid(scores, fractions), abs=1e-6)
+        assert scores[0] == pytest.approx(rows_of(outcome)[image_id]["score_on_image"], abs=1e-6)
+        end = rows_of(outcome)[image_id]["score_on_baseline"]
+        assert scores[-1] == pytest.approx(end, abs=1e-6)
+
+
+def test_the_time_of_the_batch_that_warms_up_is_not_averaged(place):
+    outcome, _ = start(place, "method.slow_start=1", "method.slow=0.04", "batch_size=4")
+    table = tables.per_image(outcome.folder, outcome.ids, outcome.stages)
+    assert table["warm_up"].tolist() == [True] * 4 + [False] * (COUNT - 4)
+    assert (table["seconds"][:4] > 0.25).all()
+    mean = tables.summary(table, ["deletion"])["seconds"]
+    assert mean.n == COUNT - 4
+    assert 0.01 <= mean.value < 0.2
+
+
+def test_a_single_batchs_time_is_shown_although_it_warms_up(place):
+    outcome, _ = start(place, "dataset.limit=2", "method.slow=0.04")
+    table = tables.per_image(outcome.folder, outcome.ids, outcome.stages)
+    assert tables.summary(table, ["deletion"])["seconds"].value > 0.02
+
+
+def test_the_log_says_with_what_every_start_was_made(place):
+    outcome, _ = start(place, "seed=3", "dataset.limit=2")
+    start(place, "seed=3", "dataset.limit=2")
+    log = [json.loads(line) for line in (outcome.folder.path / "log.jsonl").open()]
+    assert [line["event"] for line in log] == ["start", "end", "start", "end"]
+    first = log[0]
+    assert first["settings"]["seed"] == 3
+    assert first["settings"]["method"]["gain"] == 1.0
+    assert first["weights"] == "seed 0"
+    assert first["packages"]["torch"] == torch.__version__
+    assert first["device"] == "cpu"
+    assert set(first["git"]) == {"commit", "changed"}
+    kept = json.loads((outcome.folder.path / "settings.json").read_text())
+    assert len(kept["weights_sha256"]) == 64
+    assert "Infinity" not in (outcome.folder.path / "log.jsonl").read_text()
+
+
+# What a person is shown
+
+
+@pytest.fixture
+def screen(place, capsys):
+    """Run as the command line does; return the outcome and standard output."""
+
+    def show_run(*more):
+        outcome = show.Screen().run(cells.settings(place, *more))
+        return outcome, capsys.readouterr()
+
+    return show_run
+
+
+COLUMNS = [
+    "id",
+    "target",
+    "label",
+    "predicted",
+    "correct",
+    "score_on_image",
+    "score_on_baseline",
+    "deletion",
+    "pointing",
+    "forward_passes",
+    "backward_passes",
+    "seconds",
+    "warm_up",
+]
+
+
+def test_the_table_of_images_has_a_line_for_each_and_the_documented_columns(screen):
+    outcome, shown = screen()
+    table = pd.read_csv(outcome.folder.path / "per_image.csv", dtype={"id": str})
+    assert list(table.columns) == COLUMNS
+    assert table["id"].tolist() == outcome.ids
+    stored = outcome.folder.stage(outcome.stages["deletion"]).rows
+    assert table["deletion"].tolist() == [stored[each]["value"] for each in outcome.ids]
+    applies = [rows_of(outcome)[each]["correct"] for each in outcome.ids]
+    assert table["pointing"].notna().tolist() == applies
+    assert "per_image.csv" in shown.out
+
+
+def test_the_row_has_the_mean_its_interval_and_the_number_of_images(screen):
+    outcome, shown = screen()
+    table = pd.read_csv(outcome.folder.path / "per_image.csv")
+    assert f"{table['deletion'].mean():.4f}" in shown.out
+    assert "toy at 7 x 7" in shown.out
+    assert "deletion ↓" in shown.out
+    assert "pointing ↑" in shown.out
+    assert f"│ {COUNT} │" in shown.out
+    assert f"n = {table['pointing'].notna().sum()}" in shown.out
+    assert "1 + 1" in shown.out
+    for fact in ("data tiny", "model tiny (seed 0)", "predicted", "protocol igos", "cpu, fp32"):
+        assert fact in shown.out
+
+
+def test_a_metric_that_applies_to_no_image_is_shown_as_a_dash(screen, monkeypatch):
+    monkeypatch.setattr(cells, "label_of", lambda image_id: -1)
+    outcome, shown = screen()
+    assert "–" in shown.out
+    assert pd.read_csv(outcome.folder.path / "per_image.csv")["pointing"].isna().all()
+
+
+def test_the_row_shows_every_change_of_the_method_in_full(screen):
+    _, shown = screen("method.gain=2", "dataset.limit=2")
+    assert "toy at 7 x 7 method.gain=2" in shown.out
+    _, shown = screen("method.res=8", "resize=area", "dataset.limit=2")
+    assert "(resize=area)" in shown.out
+
+
+def test_a_warning_is_shown_letter_by_letter_whatever_brackets_it_has(capsys):
+    message = "skipped a[b] [/c]: a box needs four finite numbers, not [nan, 1.0]"
+    shown = show.Screen()
+    shown.console.width = 200
+    shown.warn(message)
+    assert message in capsys.readouterr().err
+
+
+def test_a_title_is_shown_letter_by_letter_whatever_brackets_it_has(finished_run):
+    table = tables.per_image(finished_run.folder, finished_run.ids, finished_run.stages)
+    means = tables.summary(table, ["deletion"])
+    page = Console(file=io.StringIO(), width=120)
+    title = "toy at 7 x 7 method.layers=[a,b]"
+    page.print(tables.row(title, means, {"deletion": False}, {}, []))
+    assert title in page.file.getvalue()
