@@ -87,6 +87,7 @@ class Cell:
             "settings": settings,
             "weights": self.model.weights,
             "device": str(self.model.device),
+            "input_size": self.model.input_size,
             "torch_threads": torch.get_num_threads(),
             "stages": self.stages,
         }

@@ -13,7 +13,7 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.plugins import Plugins
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -112,16 +112,23 @@ def prepare() -> None:
 
 def one_line(error: BaseException) -> str:
     """Say in one line what OmegaConf or Hydra said in several."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    details = {part: line for line in lines for part in ("full_key",) if line.startswith(part)}
-    text = " ".join(line for line in lines if not line.startswith(("full_key", "object_type")))
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        group, _, choice = str(error.missing_cfg_file).rpartition("/")
+        also = " or any classifier of torchvision" if group == "model" else ""
+        return f"there is no {group}={choice}: choose one of {', '.join(error.options)}{also}"
+    text, _, _ = str(error).partition("Config search path:")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    keys = [line.partition(":")[2].strip() for line in lines if line.startswith("full_key:")]
+    text = " ".join(line for line in lines if not line.startswith(("full_key:", "object_type=")))
     _, _, text = text.rpartition("while resolving interpolation: ")
-    key = details.get("full_key", "").removeprefix("full_key:").strip()
+    key = keys[0] if keys else ""
     return f"{key}: {text}" if key and key not in text else text
 
 
 def _by_res(res: int, values: DictConfig, *, _node_: Any) -> Any:
     """Choose a value by the run's resolution: ``${by_res:${res},{28: 1, 14: 2}}``."""
+    if not isinstance(res, int):
+        raise BadInput(f"res has to be a whole number, got {res}")
     table = dict(values)
     if res in table:
         return table[res]
@@ -131,7 +138,7 @@ def _by_res(res: int, values: DictConfig, *, _node_: Any) -> Any:
 
 
 def _items(node: DictConfig) -> dict[str, Any]:
-    return {str(key): node[key] for key in node}
+    return {str(key): node[key] for key in node if not OmegaConf.is_missing(node, key)}
 
 
 def _find(target: str, key: str) -> type:

@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,6 +102,19 @@ class Stage:
         self._repaired = True
 
 
+class Outcome(NamedTuple):
+    """What one start completed: which images, which stages, and how to present them."""
+
+    manifest: str  # the file with the images' ids
+    skipped: dict[str, str]  # id -> why it could not be read
+    stages: dict[str, str]  # metric -> the name of its stage
+    higher_is_better: dict[str, bool]  # metric -> what its value means
+    res: int  # cells along a side of the heatmaps
+    title: str
+    caption: dict[str, str]  # what the numbers depend on
+    warnings: list[str]
+
+
 class RunFolder:
     """All results of one method on one model and data set, under exactly one set of settings.
 
@@ -152,9 +165,23 @@ class RunFolder:
 
     def timings(self) -> list[Row]:
         """Read the notes of ``time``."""
-        file = self.path / "timing.jsonl"
-        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-        return [json.loads(line) for line in lines if line.endswith("}")]
+        return _lines(self.path / "timing.jsonl")
+
+    def outcomes(self) -> list[Outcome]:
+        """Read what was completed here, the latest start of each protocol, oldest first."""
+        entries = [entry for entry in _lines(self.path / "log.jsonl") if entry["event"] == "end"]
+        latest = {entry["caption"]["protocol"]: entry for entry in entries}
+        return [
+            Outcome(**{name: entry[name] for name in Outcome._fields}) for entry in latest.values()
+        ]
+
+    def started(self) -> Row:
+        """Read the latest start's settings, versions and command."""
+        return [entry for entry in _lines(self.path / "log.jsonl") if entry["event"] == "start"][-1]
+
+    def ids(self, manifest: str) -> list[str]:
+        """Read a manifest written here."""
+        return (self.path / manifest).read_text(encoding="utf-8").splitlines()
 
     def write_manifest(self, ids: Sequence[str]) -> str:
         """Keep the list of images of a start; returns the file's name."""
@@ -173,6 +200,14 @@ def write_whole(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     unfinished.replace(path)
+
+
+def _lines(path: Path) -> list[Row]:
+    """Read a log, leaving out a last line that a kill has torn."""
+    if not path.exists():
+        return []
+    whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
+    return [json.loads(line) for line in whole.splitlines()]
 
 
 def _append(path: Path, data: bytes) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import resource
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -20,7 +19,7 @@ from benchmark.identity import environment
 from benchmark.images import resize_heatmaps
 from benchmark.interfaces import BadInput, Batch, Item, UnreadableImage
 from benchmark.memory import keep_freed_memory
-from benchmark.records import RunFolder, Stage
+from benchmark.records import Outcome, RunFolder, Stage
 
 
 class Watcher(Protocol):
@@ -39,20 +38,7 @@ class Watcher(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What a run made, for the table's row."""
-
-    folder: RunFolder
-    ids: list[str]  # in the order of the manifest, the skipped ones left out
-    stages: dict[str, str]  # metric -> the name of its stage in the folder
-    higher_is_better: dict[str, bool]  # metric -> what its value means
-    title: str
-    caption: dict[str, str]  # what the numbers depend on
-    warnings: list[str]
-
-
-def run(settings: Settings, watcher: Watcher) -> Outcome:
+def run(settings: Settings, watcher: Watcher) -> tuple[RunFolder, Outcome]:
     """Explain and score every chosen image that is not yet in the records.
 
     Raises:
@@ -80,7 +66,7 @@ class _Run:
         self.skipped: dict[str, str] = {}  # image id -> why
         self.timed = False  # whether a batch was explained since the start
 
-    def complete(self) -> Outcome:
+    def complete(self) -> tuple[RunFolder, Outcome]:
         """Do what is missing, batch by batch, each written before the next is begun."""
         chosen = self.cell.dataset.ids()
         ids = self._unchanged(chosen)
@@ -220,22 +206,24 @@ class _Run:
         ]
         self.scores[name].append(rows, arrays)
 
-    def _finish(self, chosen: Sequence[str]) -> Outcome:
+    def _finish(self, chosen: Sequence[str]) -> tuple[RunFolder, Outcome]:
         done = [each for each in chosen if each not in self.skipped]
         if not done:
             raise BadInput(f"none of the {len(chosen)} chosen images can be read")
-        manifest = self.cell.folder.write_manifest(done)
-        directions = {name: metric.higher_is_better for name, metric in self.cell.metrics.items()}
-        self.cell.folder.log({"event": "end", "manifest": manifest, "skipped": self.skipped})
-        return Outcome(
-            self.cell.folder,
-            done,
-            self.cell.stages,
-            directions,
-            self.cell.title(),
-            self.cell.caption(),
-            self.cell.warnings(len(self.skipped)),
+        outcome = Outcome(
+            manifest=self.cell.folder.write_manifest(done),
+            skipped=self.skipped,
+            stages=self.cell.stages,
+            higher_is_better={
+                name: metric.higher_is_better for name, metric in self.cell.metrics.items()
+            },
+            res=self.cell.settings.res,
+            title=self.cell.title(),
+            caption=self.cell.caption(),
+            warnings=self.cell.warnings(len(self.skipped)),
         )
+        self.cell.folder.log({"event": "end", **outcome._asdict()})
+        return self.cell.folder, outcome
 
     def _clock(self) -> float:
         """Seconds, once the device has done what it was told."""

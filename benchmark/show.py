@@ -19,7 +19,7 @@ from rich.text import Text
 
 from benchmark.config import Settings
 from benchmark.records import write_whole
-from benchmark.run import Outcome, run
+from benchmark.run import run
 from benchmark.tables import per_image, row, summary
 
 
@@ -59,24 +59,16 @@ class Screen:
         """Print above the bar."""
         self.console.print(f"[red]{message}[/red]", highlight=False)
 
-    def run(self, settings: Settings) -> Outcome:
-        """Run, print the row, and write the per-image table and the row beside the records."""
+    def run(self, settings: Settings) -> None:
+        """Run, print the row, and write the per-image table beside the records."""
         with self.progress:
-            outcome = run(settings, self)
-        table = per_image(outcome.folder, outcome.ids, outcome.stages)
-        file = outcome.folder.path / "per_image.csv"
+            folder, outcome = run(settings, self)
+        table = per_image(folder, outcome)
+        file = folder.path / "per_image.csv"
         write_whole(file, table.to_csv(index=False))
-        shown = row(
-            outcome.title,
-            summary(table, list(outcome.stages)),
-            outcome.higher_is_better,
-            outcome.caption,
-            outcome.warnings,
-        )
         out = Console(width=None if sys.stdout.isatty() else 120)
-        out.print(shown)
+        out.print(row(outcome, summary(table, list(outcome.stages))))
         out.print(f"written to {_short(file)}", soft_wrap=True)
-        return outcome
 
 
 def _short(path: Path) -> str:

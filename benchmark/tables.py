@@ -1,37 +1,46 @@
-"""One row per run, out of its records. Nothing here computes a score, or needs torch."""
+"""Tables out of stored records: one run's row, or all runs below a folder.
+
+``python -m benchmark.tables FOLDER [--write FILE.md|FILE.csv]``. Nothing here computes a score or
+needs torch.
+"""
 
 from __future__ import annotations
 
+import argparse
 import math
+import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import pandas as pd
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from benchmark.records import RunFolder
+from benchmark.errors import BadInput
+from benchmark.records import Outcome, RunFolder, write_whole
 from benchmark.stats import Mean, mean_interval
 
+NOTE = "means over images with 95 % bootstrap intervals; passes forward + backward per image"
 
-def per_image(folder: RunFolder, ids: Sequence[str], stages: Mapping[str, str]) -> pd.DataFrame:
-    """Collect one line per image, in the order of ``ids``.
+
+def per_image(folder: RunFolder, outcome: Outcome) -> pd.DataFrame:
+    """Collect one line per image, in the order of the manifest.
 
     Columns: id, target, label, predicted, correct, score_on_image, score_on_baseline, every
-    metric of ``stages`` (metric -> its stage in the folder), forward_passes, backward_passes,
-    seconds, and warm_up where the time includes the start of the process.
+    metric, forward_passes, backward_passes, seconds, and warm_up where the time includes the
+    start of a process.
     """
+    ids = folder.ids(outcome.manifest)
     explained = folder.stage("heatmaps").rows
     table = pd.DataFrame([explained[image_id] for image_id in ids])
     table = table.drop(columns=["digest", "arrays", "arrays_crc"])
-    for metric, stage in stages.items():
+    for metric, stage in outcome.stages.items():
         rows = folder.stage(stage).rows
-        table.insert(
-            list(table.columns).index("forward_passes"),
-            metric,
-            [math.nan if rows[each]["value"] is None else rows[each]["value"] for each in ids],
-        )
-    times = {each: line for line in folder.timings() for each in line["ids"]}
+        values = [rows[image_id]["value"] for image_id in ids]
+        place = list(table.columns).index("forward_passes")
+        table.insert(place, metric, [math.nan if each is None else each for each in values])
+    times = {image_id: line for line in folder.timings() for image_id in line["ids"]}
     table["seconds"] = [times.get(each, {}).get("seconds_per_image", math.nan) for each in ids]
     table["warm_up"] = [times.get(each, {}).get("warm_up", True) for each in ids]
     return table
@@ -49,40 +58,117 @@ def summary(table: pd.DataFrame, metrics: Sequence[str]) -> dict[str, Mean]:
     return {name: mean_interval(values) for name, values in columns.items()}
 
 
-def row(
-    name: str,
-    means: Mapping[str, Mean],
-    higher_is_better: Mapping[str, bool],
-    caption: Mapping[str, str],
-    warnings: Sequence[str],
-) -> RenderableType:
-    """Render one run for a person: means, 95 % intervals, cost, and what they depend on."""
-    table = Table(title=name, title_justify="left", title_style="bold")
-    images = means["forward_passes"].n
-    cells = []
-    for metric, better in higher_is_better.items():
-        table.add_column(f"{metric} {'↑' if better else '↓'}", justify="right")
-        cells.append(_cell(means[metric], images))
-    for heading, text in (
-        ("n", f"{images}"),
-        ("s/image", f"{means['seconds'].value:.3g}"),
-        ("passes", f"{means['forward_passes'].value:.0f} + {means['backward_passes'].value:.0f}"),
-    ):
+def row(outcome: Outcome, means: Mapping[str, Mean]) -> RenderableType:
+    """Render one run for a person: means, intervals, cost, and what they depend on."""
+    table = Table(title=outcome.title, title_justify="left", title_style="bold")
+    cells = _cells(outcome, means, separator="\n")
+    for heading in cells:
         table.add_column(heading, justify="right")
-        cells.append(text)
-    table.add_row(*cells)
-    facts = " · ".join(f"{key} {value}" for key, value in caption.items())
-    note = "means over images with 95 % bootstrap intervals; passes forward + backward per image"
-    return Group(table, Text(facts), Text(note, style="dim"), *(Text(w, "red") for w in warnings))
+    table.add_row(*cells.values())
+    warnings = (Text(warning, "red") for warning in outcome.warnings)
+    return Group(table, Text(_facts(outcome)), Text(NOTE, "dim"), *warnings)
 
 
-def _cell(mean: Mean, images: int) -> str:
-    """Show a mean over its interval, and its own n where it does not apply to every image."""
+def overview(root: Path) -> list[tuple[str, pd.DataFrame]]:
+    """Collect every run below a folder into tables of comparable rows.
+
+    Returns:
+        For each set of facts (data, model, target, protocol, device) and images, in words, a
+        table with one row per method and resolution, the finest resolution first.
+
+    Raises:
+        BadInput: there is no finished run below the folder.
+    """
+    groups: dict[str, list[dict[str, str]]] = {}
+    for settings in sorted(root.glob("**/settings.json")):
+        folder = RunFolder(settings.parent)
+        for outcome in folder.outcomes():
+            means = summary(per_image(folder, outcome), list(outcome.stages))
+            facts = f"{_facts(outcome)} · images {outcome.manifest.removesuffix('.txt')}"
+            line = {"res": str(outcome.res), "method": outcome.title}
+            line |= _cells(outcome, means, separator=" ")
+            groups.setdefault(facts, []).append(line)
+    if not groups:
+        raise BadInput(f"there is no finished run below {root}")
+    return [
+        (facts, pd.DataFrame(sorted(lines, key=_finest_first))) for facts, lines in groups.items()
+    ]
+
+
+def main() -> int:
+    """Print every run below a folder, or write them as Markdown or CSV."""
+    parser = argparse.ArgumentParser(prog="benchmark.tables", description=__doc__)
+    parser.add_argument("folder", type=Path, help="results/runs, or any folder below it")
+    parser.add_argument("--write", type=Path, help="a file that ends in .md or .csv")
+    arguments = parser.parse_args()
+    try:
+        tables = overview(arguments.folder)
+        if arguments.write:
+            write_whole(arguments.write, _rendered(tables, arguments.write.suffix))
+            print(f"written to {arguments.write}")
+            return 0
+    except BadInput as error:
+        print(f"benchmark.tables: {error}", file=sys.stderr)
+        return 2
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    for facts, table in tables:
+        shown = Table(title=facts, title_justify="left")
+        for heading in map(str, table.columns):
+            shown.add_column(heading, justify="left" if heading == "method" else "right")
+        for line in table.itertuples(index=False):
+            shown.add_row(*line)
+        console.print(shown)
+    console.print(NOTE)
+    return 0
+
+
+def _rendered(tables: Sequence[tuple[str, pd.DataFrame]], suffix: str) -> str:
+    if suffix == ".csv":
+        return pd.concat([table.assign(facts=facts) for facts, table in tables]).to_csv(index=False)
+    if suffix != ".md":
+        raise BadInput(f"--write takes a file that ends in .md or .csv, not in {suffix!r}")
+    lines = []
+    for facts, table in tables:
+        lines += [f"{facts}; {NOTE}.", ""]
+        lines += [f"| {' | '.join(table.columns)} |", "|---|---|" + "---:|" * (table.shape[1] - 2)]
+        lines += [f"| {' | '.join(line)} |" for line in table.itertuples(index=False)]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _finest_first(line: dict[str, str]) -> tuple[int, str]:
+    return -int(line["res"]), line["method"]
+
+
+def _cells(outcome: Outcome, means: Mapping[str, Mean], separator: str) -> dict[str, str]:
+    images = means["forward_passes"].n
+    cells = {
+        f"{metric} {'↑' if better else '↓'}": _cell(means[metric], images, separator)
+        for metric, better in outcome.higher_is_better.items()
+    }
+    forward, backward = means["forward_passes"].value, means["backward_passes"].value
+    return cells | {
+        "n": str(images),
+        "s/image": f"{means['seconds'].value:.3g}",
+        "passes": f"{forward:.0f} + {backward:.0f}",
+    }
+
+
+def _cell(mean: Mean, images: int, separator: str) -> str:
+    """Show a mean, its interval, and its own n where it does not apply to every image."""
     if mean.n == 0:
         return "–"
-    lines = [f"{mean.value:.4f}"]
+    parts = [f"{mean.value:.4f}"]
     if not math.isnan(mean.low):
-        lines.append(f"[{mean.low:.4f}, {mean.high:.4f}]")
+        parts.append(f"[{mean.low:.4f}, {mean.high:.4f}]")
     if mean.n != images:
-        lines.append(f"n = {mean.n}")
-    return "\n".join(lines)
+        parts.append(f"n = {mean.n}")
+    return separator.join(parts)
+
+
+def _facts(outcome: Outcome) -> str:
+    return " · ".join(f"{key} {value}" for key, value in outcome.caption.items())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
