@@ -90,9 +90,9 @@ def overview(root: Path) -> list[tuple[str, pd.DataFrame]]:
             groups.setdefault(facts, []).append(line)
     if not groups:
         raise BadInput(f"there is no finished run below {root}")
-    return [
-        (facts, pd.DataFrame(sorted(lines, key=_finest_first))) for facts, lines in groups.items()
-    ]
+    for lines in groups.values():
+        lines.sort(key=_finest_first)
+    return [(facts, pd.DataFrame(lines)) for facts, lines in groups.items()]
 
 
 def main() -> int:
