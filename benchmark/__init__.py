@@ -1,1 +1,21 @@
 """Faithfulness benchmark for saliency methods: the harness, which knows no method by name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from benchmark.cell import Cell
+
+
+def load(*overrides: str) -> Cell:
+    """Build what the same words on the command line would run: ``load("method=igos", "res=28")``.
+
+    Raises:
+        BadInput: a choice, key or value is wrong; the message says which.
+    """
+    # Imported here because this file is read before every module, also those without torch.
+    from benchmark.cell import Cell  # noqa: PLC0415
+    from benchmark.config import load as load_settings  # noqa: PLC0415
+
+    return Cell.open(load_settings(*overrides))

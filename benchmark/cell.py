@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 
-from benchmark.config import Resize, Settings, build
+from benchmark.config import Resize, Settings, Target, build
 from benchmark.identity import code_hash, key_of
-from benchmark.interfaces import BadInput, Dataset, Method, Metric
+from benchmark.interfaces import BadInput, Batch, Dataset, Item, Method, Metric
+from benchmark.loading import batch_of, images_of
 from benchmark.model_sources import RANDOM, ModelSource, weights_hash
 from benchmark.models import ImageClassifier
 from benchmark.records import RunFolder
@@ -36,10 +38,15 @@ class Cell:
     metrics: dict[str, Metric]
     stages: dict[str, str]  # metric -> the name of its stage in the folder
     folder: RunFolder
+    identity: dict[str, Any]  # every setting, weight and line of code that can change a number
 
     @classmethod
     def open(cls, settings: Settings) -> Cell:
-        """Build the objects, and find or create the folder of these exact settings."""
+        """Build the objects, and name the folder of these exact settings; nothing is written.
+
+        Raises:
+            BadInput: a setting, the data or the weights cannot be used, or do not fit together.
+        """
         dataset: Dataset = build(settings.dataset, "dataset")
         method: Method = build(settings.method, "method")
         baseline: Substrate = build(settings.baseline, "baseline")
@@ -77,8 +84,52 @@ class Cell:
             "" if settings.resize is Resize.refuse else f"-{settings.resize.name}"
         )
         name = f"{settings.choices['method']}-{shape}-{key_of(identity)}"
-        folder = RunFolder.at(place / name, identity)
-        return cls(settings, model, method, dataset, baseline, metrics, stages, folder)
+        return cls(
+            settings=settings,
+            model=model,
+            method=method,
+            dataset=dataset,
+            baseline=baseline,
+            metrics=metrics,
+            stages=stages,
+            folder=RunFolder(place / name),
+            identity=identity,
+        )
+
+    def batch(self, ids: Sequence[str]) -> Batch:
+        """Load images of the data set by their ids, with the targets these settings ask for.
+
+        Raises:
+            UnreadableImage: one cannot be decoded.
+        """
+        items = [self.dataset.load(image_id, self.model.input_size) for image_id in ids]
+        return self.batch_of(items, {})
+
+    def batch_of(self, items: Sequence[Item], known: Mapping[str, int]) -> Batch:
+        """Stack images with their targets: those known by id, or chosen now."""
+        if all(item.id in known for item in items):
+            targets = torch.tensor([known[item.id] for item in items])
+        elif self.settings.target is Target.label:
+            targets = torch.tensor([item.label for item in items])
+            if unlabelled := [item.id for item in items if item.label < 0]:
+                raise BadInput(f"target=label, but {unlabelled[0]} has none: use target=predicted")
+        else:
+            targets = self._logits(items).argmax(1)
+        return batch_of(items, targets, self.settings.seed, self.model.device)
+
+    def _logits(self, items: Sequence[Item]) -> Tensor:
+        with torch.no_grad():
+            logits = self.model(images_of(items, self.model.device))
+        if logits.shape[1] != len(self.model.class_names):
+            raise BadInput(
+                f"the model returns {logits.shape[1]} scores but names "
+                f"{len(self.model.class_names)} classes"
+            )
+        finite = logits.isfinite().all(1)
+        if not finite.all():
+            which = items[int(finite.logical_not().nonzero()[0])].id
+            raise BadInput(f"the model returned NaN or infinity for {which}: check its weights")
+        return logits
 
     def provenance(self) -> dict[str, Any]:
         """Return every setting of this start, and what they resolved to."""

@@ -126,23 +126,21 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    @classmethod
-    def at(cls, path: Path, settings: dict[str, Any]) -> RunFolder:
-        """Create the folder, or open it if it was made with the same settings.
+    def claim(self, settings: dict[str, Any]) -> None:
+        """Create the folder, or make sure that it was made with the same settings.
 
         Raises:
             BadInput: it holds results of other settings, or cannot be written.
         """
-        file = path / "settings.json"
+        file = self.path / "settings.json"
         text = json.dumps(settings, indent=1, sort_keys=True) + "\n"
         try:
             if not file.exists():
                 write_whole(file, text)
             elif file.read_text(encoding="utf-8") != text:
-                raise BadInput(f"{path} holds results of other settings: move it away")
+                raise BadInput(f"{self.path} holds results of other settings: move it away")
         except OSError as error:
-            raise BadInput(f"cannot write to {path}: {error.strerror}") from error
-        return cls(path)
+            raise BadInput(f"cannot write to {self.path}: {error.strerror}") from error
 
     def stage(self, name: str) -> Stage:
         """Open one kind of result."""

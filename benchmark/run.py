@@ -14,10 +14,10 @@ from torch import Tensor
 
 from benchmark import loading
 from benchmark.cell import Cell
-from benchmark.config import Resize, Settings, Target
+from benchmark.config import Resize, Settings
 from benchmark.identity import environment
 from benchmark.images import resize_heatmaps
-from benchmark.interfaces import BadInput, Batch, Item, UnreadableImage
+from benchmark.interfaces import BadInput, Batch, UnreadableImage
 from benchmark.memory import keep_freed_memory
 from benchmark.records import Outcome, RunFolder, Stage
 
@@ -47,6 +47,7 @@ def run(settings: Settings, watcher: Watcher) -> tuple[RunFolder, Outcome]:
     keep_freed_memory()
     torch.set_flush_denormal(True)
     cell = Cell.open(settings)
+    cell.folder.claim(cell.identity)
     try:
         with FileLock(cell.folder.path / ".lock", timeout=0):
             return _Run(cell, watcher).complete()
@@ -79,7 +80,8 @@ class _Run:
             self.cell.dataset, todo, self.cell.model.input_size, 2 * size, self._skip
         )
         for group in loading.grouped(stream, size):
-            batch = self._batch(group)
+            explained = {each: row["target"] for each, row in self.heatmaps.rows.items()}
+            batch = self.cell.batch_of(group, explained)
             if missing := _missing(batch, self.heatmaps):
                 self._explain(batch.select(missing))
             for name in self.cell.metrics:
@@ -107,33 +109,6 @@ class _Run:
     def _skip(self, image_id: str, reason: str) -> None:
         self.skipped[image_id] = reason
         self.watcher.warn(f"skipped {image_id}: {reason}")
-
-    def _batch(self, group: Sequence[Item]) -> Batch:
-        """Stack images with their targets: those explained before, or chosen now."""
-        known = [self.heatmaps.rows.get(item.id) for item in group]
-        if all(known):
-            targets = torch.tensor([row["target"] for row in known if row])
-        elif self.cell.settings.target is Target.label:
-            targets = torch.tensor([item.label for item in group])
-            if unlabelled := [item.id for item in group if item.label < 0]:
-                raise BadInput(f"target=label, but {unlabelled[0]} has none: use target=predicted")
-        else:
-            targets = self._logits(group).argmax(1)
-        return loading.batch_of(group, targets, self.cell.settings.seed, self.cell.model.device)
-
-    def _logits(self, group: Sequence[Item]) -> Tensor:
-        with torch.no_grad():
-            logits = self.cell.model(loading.images_of(group, self.cell.model.device))
-        if logits.shape[1] != len(self.cell.model.class_names):
-            raise BadInput(
-                f"the model returns {logits.shape[1]} scores but names "
-                f"{len(self.cell.model.class_names)} classes"
-            )
-        finite = logits.isfinite().all(1)
-        if not finite.all():
-            which = group[int(finite.logical_not().nonzero()[0])].id
-            raise BadInput(f"the model returned NaN or infinity for {which}: check its weights")
-        return logits
 
     def _explain(self, batch: Batch) -> None:
         """Make and store the heatmaps of images that have none."""

@@ -46,7 +46,7 @@ class _VGG(nn.Module):
             *_convolution(64, 64),
         )
         self.pool = nn.MaxPool2d(2)
-        self.head = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, CLASSES))
+        self.head = nn.Linear(64, CLASSES)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map normalised images [B, 3, 224, 224] to logits [B, 10]."""
