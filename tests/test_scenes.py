@@ -220,7 +220,9 @@ def test_every_unit_of_the_committed_networks_responds_to_some_scene(name, items
     for path, module in network.named_modules():
         if isinstance(module, torch.nn.ReLU):
             module.register_forward_hook(
-                lambda *seen, path=path: peaks.update({path: seen[-1].amax((0, 2, 3))})
+                lambda *seen, path=path: peaks.update(
+                    {path: seen[-1].transpose(0, 1).flatten(1).amax(1)}
+                )
             )
     with torch.inference_mode():
         network(normalised(torch.stack([item.image for item in items[:100]])))
