@@ -146,10 +146,20 @@ class Cell:
     def title(self) -> str:
         """Name the method with whatever was changed about it."""
         settings = self.settings
-        changed = [each for each in settings.overrides if each.startswith(("method.", "baseline."))]
         resized = "" if settings.resize is Resize.refuse else f" (resize={settings.resize.name})"
         shape = f"{settings.choices['method']} at {settings.res} x {settings.res}"
-        return " ".join([shape + resized, *changed])
+        return shape + resized + self._changed("method")
+
+    def _changed(self, *groups: str) -> str:
+        """Name the settings of these groups that the user gave, unless the caption has them."""
+        known = {f"model.{name}" for name in (*CHOOSES_WEIGHTS, "architecture", "precision")}
+        given = [each.lstrip("+") for each in self.settings.overrides]
+        return "".join(
+            f" {each}"
+            for each in given
+            if each.startswith(tuple(f"{group}." for group in groups))
+            and each.partition("=")[0] not in known
+        )
 
     def warnings(self, skipped: int) -> list[str]:
         """Say what a reader of the row must not overlook."""
@@ -166,9 +176,9 @@ class Cell:
         dataset = settings.dataset
         return {
             "data": f"{self.dataset.name} ({dataset.get('preprocess', dataset.get('split', ''))})",
-            "model": f"{settings.choices['model']} ({self.model.weights})",
+            "model": f"{settings.choices['model']} ({self.model.weights})" + self._changed("model"),
             "target": f"{settings.target.name} class",
-            "protocol": settings.choices["protocol"],
+            "protocol": settings.choices["protocol"] + self._changed("protocol", "baseline"),
             "device": f"{self.model.device}, {settings.model.get('precision', 'fp32')}",
         }
 
