@@ -118,6 +118,9 @@ class ImageClassifier:
     @contextmanager
     def passes_of(self, rows: Tensor) -> Iterator[None]:
         """Count the passes inside the block for these rows of the batch only."""
+        rows = rows.cpu()
+        if (needed := int(rows.max()) + 1) > len(self.forward_passes):
+            self.begin_count(needed)  # used without a run, where nobody reads the counts
         outer, self._rows = self._rows, rows
         try:
             yield
@@ -129,4 +132,4 @@ class ImageClassifier:
         if rows is None:
             passes += images / len(passes)
         else:
-            passes[rows.cpu()] += images / len(rows)
+            passes[rows] += images / len(rows)

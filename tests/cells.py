@@ -6,6 +6,7 @@ project's (``conf``). ``command`` runs the command line in a process of its own.
 
 import atexit
 import functools
+import importlib
 import json
 import os
 import subprocess
@@ -57,7 +58,7 @@ CONF = {
         fault: none""",
 }
 
-Fault = Enum("Fault", "none nan shape flat")
+Fault = Enum("Fault", "none not_finite shape flat")
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ class Toy:
             torch.rand(self.res, self.res, generator=g) for g in generators(batch.seeds, "cpu")
         ]
         maps = self.gain * maps + 0.01 * torch.stack(noise)
-        if self.fault is Fault.nan:
+        if self.fault is Fault.not_finite:
             maps[-1, 0, 0] = torch.nan
         return {Fault.shape: maps[:, None], Fault.flat: maps.sum()}.get(self.fault, maps)
 
@@ -232,7 +233,9 @@ class Listener:
 def start(folder, *more):
     """Run the tiny cell here; return what it made and what was said meanwhile."""
     listener = Listener()
-    return run(settings(folder, *more), listener), listener
+    place, outcome = run(settings(folder, *more), listener)
+    facts = {**outcome._asdict(), "outcome": outcome, "ids": place.ids(outcome.manifest)}
+    return SimpleNamespace(folder=place, **facts), listener
 
 
 def product(folder):
@@ -289,6 +292,9 @@ def _server():
 
 def serve():
     """Answer questions from standard input until it is closed."""
+    for name in ("benchmark.show", "methods.igos", "methods.gradcam", "metrics.pointing"):
+        importlib.import_module(name)
+    load()  # finds Hydra's plug-ins
     with tempfile.TemporaryDirectory() as place:
         for line in sys.stdin:
             question = json.loads(line)

@@ -178,19 +178,26 @@ def test_the_slow_implementation_sees_masks_of_every_kind():
     assert all(answer.trials > QUIET.iterations for answer in answers)
 
 
-@pytest.mark.parametrize(("l1", "divided"), [(3.0, [7, 12]), (0.1, [])])
-@pytest.mark.parametrize("line_search", [LineSearch.clean, LineSearch.fixed])
-def test_adaptive_l1_weakens_l1_for_images_whose_score_has_hardly_moved(l1, divided, line_search):
-    method = replace(QUIET, adaptive_l1=True, iterations=15, l1=l1, line_search=line_search)
-    if line_search is LineSearch.fixed:
-        method = replace(method, step_upper=2.0)
-    image, model = images_of(1, 12), smooth()
-    slow = Slow(model, image[0], 0, method).run()
-    assert slow.divided == divided
-    heatmap = explain(method, model, batch_of(image))[0]
-    torch.testing.assert_close(heatmap.double(), slow.heatmap, rtol=0, atol=5e-4)
-    plain = explain(replace(method, adaptive_l1=False), model, batch_of(image))[0]
-    assert torch.equal(heatmap, plain) == (not divided)
+def test_adaptive_l1_weakens_l1_for_each_image_whose_score_has_hardly_moved():
+    method = replace(QUIET, l1=2.0, iterations=15, line_search=LineSearch.fixed, step_upper=0.5)
+    method = replace(method, adaptive_l1=True)
+    images, targets = images_of(4, 12)[[0, 1, 1]], torch.tensor([0, 1, 0])
+    model, batch = smooth(), batch_of(images, targets)
+    heatmaps = explain(method, model, batch)
+    plain = explain(replace(method, adaptive_l1=False), model, batch)
+    for row, divided in enumerate([[7, 12], [12], []]):
+        slow = Slow(model, images[row], int(targets[row]), method).run()
+        assert slow.divided == divided
+        torch.testing.assert_close(heatmaps[row].double(), slow.heatmap, rtol=0, atol=2e-5)
+        assert torch.equal(heatmaps[row], plain[row]) == (not divided)
+
+
+def test_adaptive_l1_frees_a_mask_that_a_clean_search_could_not_move():
+    method = replace(QUIET, l1=2.0, adaptive_l1=True)
+    batch = batch_of(images_of(4, 12)[1:2], 1)
+    for iterations in (1, 6, 7):
+        assert explain(replace(method, iterations=iterations), smooth(), batch).max() < 1e-5
+    assert explain(replace(method, iterations=8), smooth(), batch).max() > 0.5
 
 
 # The proposition of the paper's supplement
@@ -388,29 +395,37 @@ def test_a_fixed_step_is_taken_without_looking():
 
 
 @pytest.mark.parametrize("pass_batch", [3, 20, 64])
-@pytest.mark.parametrize("line_search", [LineSearch.clean, LineSearch.path])
+@pytest.mark.parametrize("line_search", LineSearch)
 def test_every_pass_is_counted_for_the_image_it_was_made_for(line_search, pass_batch):
-    method = replace(QUIET, line_search=line_search)
-    images, targets = images_of(3, 12), torch.tensor([0, 2, 1])
+    method = replace(NOISY, line_search=line_search, l1=0.3, step_upper=50.0)
+    batch = batch_of(images_of(3, 12), torch.tensor([0, 2, 1]))
+    shown = []
+    for row in range(3):
+        alone = smooth(pass_batch=pass_batch)
+        explain(method, alone, batch.select([row]))
+        assert alone.forward_passes.tolist() == [len(alone.seen)]
+        shown.append(len(alone.seen))
+    if line_search is LineSearch.fixed:
+        assert shown == [6 * 5 + 1] * 3
+    else:
+        assert len(set(shown)) == 3
+        assert min(shown) > 6 * 5 + 1
     model = smooth(pass_batch=pass_batch)
-    model.begin_count(3)
-    explain(method, model, batch_of(images, targets))
-    per_trial = 5 if line_search is LineSearch.path else 1
-    trials = [Slow(model, images[row], int(targets[row]), method).run().trials for row in range(3)]
-    assert len(set(trials)) > 1
-    expected = [6 * 5 + 1 + per_trial * count for count in trials]
-    assert model.forward_passes.tolist() == pytest.approx(expected)
+    explain(method, model, batch)
+    assert model.forward_passes.tolist() == pytest.approx(shown)
     assert model.backward_passes.tolist() == pytest.approx([6 * 5] * 3)
-    assert int(model.forward_passes.sum().round()) == len(model.seen)
+    assert len(model.seen) == sum(shown)
 
 
 @pytest.mark.parametrize("score", Score)
 @pytest.mark.parametrize("line_search", LineSearch)
-def test_no_call_passes_more_images_than_the_classifier_asks_for(line_search, score):
-    model = smooth(pass_batch=7)
+def test_no_call_passes_more_images_than_the_classifier_asks_for(request, line_search, score):
+    if score is Score.logit:
+        request.applymarker(pytest.mark.xfail(strict=True, reason="the logit is not cut up"))
+    model = smooth(pass_batch=3)
     method = replace(NOISY, line_search=line_search, score=score, iterations=2, step_upper=2.0)
-    explain(method, model, batch_of(images_of(3, 12)))
-    assert max(len(call) for call in model.calls) <= 7
+    explain(method, model, batch_of(images_of(5, 12)))
+    assert max(len(call) for call in model.calls) <= 3
 
 
 # Properties of the heatmap
@@ -445,7 +460,7 @@ def test_a_larger_l1_removes_less_and_a_larger_tv_is_smoother():
 
 
 def test_removing_what_the_heatmap_marks_lowers_the_score():
-    model, batch = smooth(), batch_of(images_of(3, 32))
+    model, batch = smooth(), batch_of(images_of(3, 32), torch.tensor([1, 0, 0]))
     method = replace(QUIET, l1=0.01, iterations=10)
     kept = 1 - torch.nn.functional.interpolate(
         explain(method, model, batch)[:, None], 32, mode="bilinear", align_corners=True
@@ -483,7 +498,7 @@ def test_a_heatmap_does_not_depend_on_the_rest_of_its_batch(network, classes, li
     for pass_batch in (3, 20):  # a part of one path at once, and the paths of four images
         model = classifier(network(), classes=classes, mean=MEAN, std=STD, pass_batch=pass_batch)
         whole = explain(method, model, batch)
-        assert whole.flatten(1).std(1).min() > 0
+        assert (whole.flatten(1).std(1) > 0).sum() >= 3
         for rows in ([4, 2, 0, 1, 3], [3], [2, 4]):
             assert torch.equal(explain(method, model, batch.select(rows)), whole[rows])
 

@@ -8,6 +8,7 @@ import signal
 import sys
 import textwrap
 import time
+from types import SimpleNamespace
 
 import cells
 import numpy as np
@@ -19,7 +20,7 @@ from rich.console import Console
 from safetensors.torch import save_file
 
 from benchmark import config, identity, show, tables
-from benchmark.cell import Cell
+from benchmark.cell import CHOOSES_IMAGES, Cell
 from benchmark.interfaces import BadInput
 
 COUNT = 16
@@ -54,6 +55,11 @@ def finished_run(source, tmp_path_factory):
     return start(folder)[0]
 
 
+def explained():
+    """The images the toy method was called for, in order."""
+    return [image_id for ids in CALLS for image_id in ids]
+
+
 def rows_of(outcome):
     return outcome.folder.stage("heatmaps").rows
 
@@ -78,16 +84,15 @@ def folder_of(folder, *more):
     return Cell.open(cells.settings(folder, *more)).folder.path
 
 
-def row_text(outcome):
+def table_of(outcome):
+    return tables.per_image(outcome.folder, outcome.outcome)
+
+
+def row_text(outcome, **changes):
     """The row as it is printed."""
-    table = tables.per_image(outcome.folder, outcome.ids, outcome.stages)
-    means = tables.summary(table, list(outcome.stages))
+    means = tables.summary(table_of(outcome), list(outcome.stages))
     page = Console(file=io.StringIO(), width=120)
-    page.print(
-        tables.row(
-            outcome.title, means, outcome.higher_is_better, outcome.caption, outcome.warnings
-        )
-    )
+    page.print(tables.row(outcome.outcome._replace(**changes), means))
     return page.file.getvalue()
 
 
@@ -114,12 +119,12 @@ def results_size(folder):
 
 
 def test_a_run_that_was_killed_again_and_again_ends_with_the_same_bytes(place, igos_files):
-    """SIGKILL at moments drawn from a seed; the first kills come before a torn write is likely."""
+    """The moments are drawn from a seed: so many bytes written, and up to 10 ms more."""
     moments = random.Random(20240229)
     total = sum(len(content) for content in igos_files.values())
     arguments = ["--config-dir", str(place / "conf"), *cells.choices(place, *IGOS)]
     sizes = []
-    for share in (0.0, 0.2, 0.4, 0.6, 0.8):
+    for share in (0.0, 0.3, 0.6, 0.8):
         process = started(*arguments, cwd=place)
         until = (share + moments.uniform(0.01, 0.15)) * total
         deadline = time.monotonic() + 30
@@ -129,7 +134,7 @@ def test_a_run_that_was_killed_again_and_again_ends_with_the_same_bytes(place, i
         os.kill(process, signal.SIGKILL)
         assert finished(process).code == -signal.SIGKILL
         sizes.append(results_size(place))
-    assert 0 < sizes[0] < sizes[2] < sizes[4] < total
+    assert 0 < sizes[0] < sizes[2] < sizes[3] < total
     outcome, listener = start(place, *IGOS)
     assert 0 < listener.done < listener.total
     assert product(outcome.folder.path) == igos_files
@@ -156,7 +161,7 @@ def test_a_torn_line_in_the_notes_of_times_does_not_stop_the_next_start(finished
     for name in ("heatmaps.jsonl", "timing.jsonl", "log.jsonl"):
         os.truncate(copy / name, (copy / name).stat().st_size * 2 // 3)
     outcome, _ = start(place)
-    times = tables.per_image(outcome.folder, outcome.ids, outcome.stages)["seconds"]
+    times = table_of(outcome)["seconds"]
     assert times.notna().sum() >= COUNT // 2
 
 
@@ -186,7 +191,7 @@ def test_an_error_in_the_middle_keeps_what_was_done_and_the_next_start_goes_on(
 def test_a_second_start_calls_neither_the_method_nor_the_model(place, monkeypatch):
     first, _ = start(place)
     files = product(first.folder.path)
-    assert sum(CALLS, []) == first.ids
+    assert explained() == first.ids
     CALLS.clear()
 
     def refuse(*arguments):
@@ -300,23 +305,25 @@ def test_other_weights_have_another_folder_and_the_same_weights_elsewhere_have_n
     assert folder_of(place, f"model.weights='{place / 'other.safetensors'}'") != usual
 
 
-def test_a_preprocessing_setting_of_the_dataset_changes_the_folder(tmp_path):
-    """Checked on the settings alone: ImageNet itself is not here."""
-    root = next(
-        (cells.ROOT / place for place in ("tests/imagenet",) if (cells.ROOT / place).is_dir()), None
+def test_the_preprocessing_of_images_changes_the_folder_and_their_place_does_not():
+    """Checked on the part of the key that the data set makes: ImageNet itself is not here."""
+    changes = ([], ["dataset.preprocess=crop"], ["dataset.limit=5"], ["dataset.root=x"])
+    nodes = [config.load("dataset=imagenet", *more).dataset for more in changes]
+    usual, preprocess, limit, root = (
+        {key: node[key] for key in node if key not in CHOOSES_IMAGES} for node in nodes
     )
-    from benchmark.cell import CHOOSES_IMAGES, _plain  # noqa: PLC0415
-
-    keys = [
-        identity.key_of(_plain(config.load("dataset=imagenet", *more).dataset, CHOOSES_IMAGES))
-        for more in ([], ["dataset.preprocess=crop"], ["dataset.limit=5"], ["dataset.root=x"])
-    ]
-    assert keys[0] != keys[1]
-    assert keys[0] == keys[2] == keys[3]
-    assert root is None
+    assert preprocess != usual
+    assert limit == root == usual
 
 
-METHOD = """
+def forget_code():
+    """Let the sources be read again, as a new process would."""
+    for part in vars(identity).values():
+        if hasattr(part, "cache_clear"):
+            part.cache_clear()
+
+
+METHOD = textwrap.dedent("""\
     '''A flat heatmap.'''
     from dataclasses import dataclass
     import torch
@@ -327,7 +334,7 @@ METHOD = """
         res: int
         def __call__(self, model, batch):
             return torch.full((len(batch.ids), self.res, self.res), 1.0)
-"""
+""")
 
 
 def test_editing_a_methods_code_has_another_folder_and_editing_its_comments_has_not(
@@ -337,11 +344,11 @@ def test_editing_a_methods_code_has_another_folder_and_editing_its_comments_has_
     more = ["method._target_=flat_method.Flat", *(f"~method.{key}" for key in TOY_ONLY)]
 
     def folder(text):
-        (place / "flat_method.py").write_text(textwrap.dedent(text))
+        (place / "flat_method.py").write_text(text)
         shutil.rmtree(place / "__pycache__", ignore_errors=True)
         sys.modules.pop("flat_method", None)
         importlib.invalidate_caches()
-        identity._tree.cache_clear()
+        forget_code()
         return folder_of(place, *more)
 
     usual = folder(METHOD)
@@ -353,9 +360,21 @@ def test_editing_a_methods_code_has_another_folder_and_editing_its_comments_has_
 TOY_ONLY = ("gain", "slow_start", "slow", "fault")
 
 
-def test_the_code_of_imported_modules_counts_and_of_others_does_not(place, monkeypatch):
-    monkeypatch.syspath_prepend(str(place))
-    package = place / "other_place"
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import other_place.helper",
+        "from other_place.helper import a",
+        "from other_place import helper",
+        "from . import helper",
+        "from .helper import a",
+    ],
+)
+def test_the_code_of_imported_modules_counts_and_of_others_does_not(tmp_path, monkeypatch, line):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in [each for each in sys.modules if each.startswith("other_place")]:
+        monkeypatch.delitem(sys.modules, name)
+    package = tmp_path / "other_place"
     package.mkdir()
     (package / "__init__.py").write_text("")
     (package / "helper.py").write_text("a = 1\n")
@@ -363,18 +382,13 @@ def test_the_code_of_imported_modules_counts_and_of_others_does_not(place, monke
 
     def key(name, text):
         (package / name).write_text(text)
-        identity._tree.cache_clear()
+        forget_code()
         return identity.code_hash("other_place.method")
 
-    for line in (
-        "from other_place.helper import a",
-        "from . import helper",
-        "from .helper import a",
-    ):
-        usual = key("method.py", f"{line}\n")
-        assert key("stranger.py", "a = 2\n") == usual
-        assert key("helper.py", "a = 2\n") != usual, line
-        assert key("helper.py", "a = 1\n") == usual
+    usual = key("method.py", f"{line}\n")
+    assert key("stranger.py", "a = 2\n") == usual
+    assert key("helper.py", "a = 2\n") != usual
+    assert key("helper.py", "a = 1\n") == usual
 
 
 def test_results_of_a_smaller_subset_are_part_of_a_larger_one(place, finished_run):
@@ -383,7 +397,7 @@ def test_results_of_a_smaller_subset_are_part_of_a_larger_one(place, finished_ru
     CALLS.clear()
     large, listener = start(place)
     assert listener.done == 5
-    assert sum(CALLS, []) == large.ids[5:]
+    assert explained() == large.ids[5:]
     assert product(large.folder.path) == product(finished_run.folder.path)
     again, listener = start(place, "dataset.limit=5")
     assert (again.ids, listener.advanced) == (small.ids, 0)
@@ -421,26 +435,22 @@ def test_the_batch_size_changes_no_byte(place, name):
     assert files[0] == files[1] == files[2]
 
 
-def test_a_second_process_on_one_cell_is_refused_until_the_first_ends(place):
-    arguments = [
-        "--config-dir",
-        str(place / "conf"),
-        *cells.choices(place, "method.slow=0.5", "batch_size=1"),
-    ]
+def test_a_second_process_on_one_cell_is_refused_until_the_first_is_gone(place, monkeypatch):
+    slow = ["method.slow=60", "dataset.limit=2"]
+    arguments = ["--config-dir", str(place / "conf"), *cells.choices(place, *slow)]
     first = started(*arguments, cwd=place)
     try:
         deadline = time.monotonic() + 30
-        while not results_size(place) and time.monotonic() < deadline:
+        while not list(place.glob("results/*/*/*/log.jsonl")) and time.monotonic() < deadline:
             time.sleep(0.01)
         second = command(*arguments, cwd=place)
-        other = command(*arguments, "seed=1", "dataset.limit=1", cwd=place)
     finally:
         os.kill(first, signal.SIGKILL)
     assert finished(first).code == -signal.SIGKILL
     assert second.code == 2
     assert "another process is writing to" in second.err
-    assert other.code == 0
-    assert command(*arguments, "dataset.limit=1", cwd=place).code == 0
+    monkeypatch.setattr(cells, "time", SimpleNamespace(sleep=lambda _: None))
+    assert len(start(place, *slow)[0].ids) == 2
 
 
 # Bad images
@@ -533,7 +543,7 @@ def with_weights(folder, value):
 )
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 def test_a_model_that_returns_no_number_is_refused(place, more, value):
-    with pytest.raises(BadInput, match="NaN or infinity for .*image-") as refusal:
+    with pytest.raises(BadInput, match=r"the model returned NaN or infinity for image-") as refusal:
         start(place, with_weights(place, value), *more)
     assert "\n" not in str(refusal.value)
 
@@ -555,7 +565,7 @@ def test_a_model_of_other_classes_than_the_data_is_refused(place, monkeypatch):
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        ("nan", "method=toy returned NaN or infinity"),
+        ("not_finite", "method=toy returned NaN or infinity"),
         ("shape", r"method=toy returned shape \(8, 1, 7, 7\) for 8 images"),
         ("flat", r"method=toy returned shape \(\) for 8 images"),
     ],
@@ -576,7 +586,7 @@ def test_another_native_resolution_is_refused_and_the_right_one_named(place):
 
 
 def test_a_heatmap_is_averaged_over_areas_only_to_fewer_cells(place):
-    with pytest.raises(BadInput, match="makes 8 x 8 heatmaps .* not res=14"):
+    with pytest.raises(BadInput, match=r"makes 8 x 8 heatmaps .* not res=14"):
         start(place, "method=gradcam", "res=14", "resize=area")
 
 
@@ -632,8 +642,8 @@ def test_the_label_is_explained_where_it_is_asked_for(place, finished_run):
 
 
 def test_an_image_without_a_label_cannot_be_explained_for_it(place, monkeypatch):
-    monkeypatch.setattr(cells, "label_of", lambda image_id: -1)
-    with pytest.raises(BadInput, match="target=label, but image-.* has none"):
+    monkeypatch.setattr(cells, "label_of", lambda _: -1)
+    with pytest.raises(BadInput, match=r"target=label, but image-.* has none"):
         start(place, "target=label")
     assert not any(row["correct"] for row in rows_of(start(place)[0]).values())
 
@@ -651,8 +661,7 @@ def test_scores_are_the_targets_probability_on_the_image_and_on_the_baseline(pla
         assert row["score_on_baseline"] == pytest.approx(float(on_grey[number, target]), abs=1e-5)
 
 
-@pytest.mark.parametrize("size", [1, 3, 16])
-@pytest.mark.parametrize("pass_batch", [2, 20])
+@pytest.mark.parametrize(("size", "pass_batch"), [(1, 20), (3, 2), (16, 20)])
 def test_passes_are_those_of_the_method_alone(place, size, pass_batch):
     outcome, _ = start(place, f"batch_size={size}", f"model.pass_batch={pass_batch}")
     for row in rows_of(outcome).values():
@@ -681,7 +690,7 @@ def test_curves_are_kept_and_their_area_is_the_score(place):
 
 def test_the_time_of_the_batch_that_warms_up_is_not_averaged(place):
     outcome, _ = start(place, "method.slow_start=1", "method.slow=0.04", "batch_size=4")
-    table = tables.per_image(outcome.folder, outcome.ids, outcome.stages)
+    table = table_of(outcome)
     assert table["warm_up"].tolist() == [True] * 4 + [False] * (COUNT - 4)
     assert (table["seconds"][:4] > 0.25).all()
     mean = tables.summary(table, ["deletion"])["seconds"]
@@ -691,7 +700,7 @@ def test_the_time_of_the_batch_that_warms_up_is_not_averaged(place):
 
 def test_a_single_batchs_time_is_shown_although_it_warms_up(place):
     outcome, _ = start(place, "dataset.limit=2", "method.slow=0.04")
-    table = tables.per_image(outcome.folder, outcome.ids, outcome.stages)
+    table = table_of(outcome)
     assert tables.summary(table, ["deletion"])["seconds"].value > 0.02
 
 
@@ -704,7 +713,7 @@ def test_the_log_says_with_what_every_start_was_made(place):
     assert first["settings"]["seed"] == 3
     assert first["settings"]["method"]["gain"] == 1.0
     assert first["weights"] == "seed 0"
-    assert first["packages"]["torch"] == torch.__version__
+    assert torch.__version__.startswith(first["packages"]["torch"])
     assert first["device"] == "cpu"
     assert set(first["git"]) == {"commit", "changed"}
     kept = json.loads((outcome.folder.path / "settings.json").read_text())
@@ -717,11 +726,12 @@ def test_the_log_says_with_what_every_start_was_made(place):
 
 @pytest.fixture
 def screen(place, capsys):
-    """Run as the command line does; return the outcome and standard output."""
+    """Run as the command line does; return what was made and what was printed."""
 
     def show_run(*more):
-        outcome = show.Screen().run(cells.settings(place, *more))
-        return outcome, capsys.readouterr()
+        show.Screen().run(cells.settings(place, *more))
+        shown = capsys.readouterr()
+        return start(place, *more)[0], shown
 
     return show_run
 
@@ -770,7 +780,7 @@ def test_the_row_has_the_mean_its_interval_and_the_number_of_images(screen):
 
 
 def test_a_metric_that_applies_to_no_image_is_shown_as_a_dash(screen, monkeypatch):
-    monkeypatch.setattr(cells, "label_of", lambda image_id: -1)
+    monkeypatch.setattr(cells, "label_of", lambda _: -1)
     outcome, shown = screen()
     assert "–" in shown.out
     assert pd.read_csv(outcome.folder.path / "per_image.csv")["pointing"].isna().all()
@@ -783,6 +793,12 @@ def test_the_row_shows_every_change_of_the_method_in_full(screen):
     assert "(resize=area)" in shown.out
 
 
+@pytest.mark.parametrize("change", ["protocol.steps=20", "metric.pointing.tolerance=3"])
+def test_the_row_shows_what_was_changed_about_a_protocol(screen, change):
+    _, shown = screen(change, "dataset.limit=2")
+    assert change in shown.out
+
+
 def test_a_warning_is_shown_letter_by_letter_whatever_brackets_it_has(capsys):
     message = "skipped a[b] [/c]: a box needs four finite numbers, not [nan, 1.0]"
     shown = show.Screen()
@@ -792,9 +808,5 @@ def test_a_warning_is_shown_letter_by_letter_whatever_brackets_it_has(capsys):
 
 
 def test_a_title_is_shown_letter_by_letter_whatever_brackets_it_has(finished_run):
-    table = tables.per_image(finished_run.folder, finished_run.ids, finished_run.stages)
-    means = tables.summary(table, ["deletion"])
-    page = Console(file=io.StringIO(), width=120)
     title = "toy at 7 x 7 method.layers=[a,b]"
-    page.print(tables.row(title, means, {"deletion": False}, {}, []))
-    assert title in page.file.getvalue()
+    assert title in row_text(finished_run, title=title)
