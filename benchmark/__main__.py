@@ -39,11 +39,11 @@ def refuse(error: Exception) -> None:
 def main() -> int:
     """Run the command line; return its exit code: 0, or 2 for bad input."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of being printed by Hydra
-    prepare()
     refused.clear()
     try:
+        prepare()
         entry()
-    except (HydraException, OmegaConfBaseException) as error:
+    except (BadInput, HydraException, OmegaConfBaseException) as error:
         refuse(error)
     except KeyboardInterrupt:
         print("benchmark: stopped; the same command continues here", file=sys.stderr)

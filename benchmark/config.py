@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import importlib.util
 import typing
 from dataclasses import dataclass
 from enum import Enum
@@ -105,7 +106,19 @@ def build(node: DictConfig, key: str) -> Any:
 
 
 def prepare() -> None:
-    """Register what the YAML files use; may be called again."""
+    """Register what the YAML files use; may be called again.
+
+    Raises:
+        BadInput: another distribution's ``methods`` or ``metrics`` hides the project's own.
+    """
+    for name in ("methods", "metrics"):
+        found = importlib.util.find_spec(name)
+        if found is None or found.origin is None or Path(found.origin).parent.parent != CONF.parent:
+            raise BadInput(
+                f"the package {name} beside {Path(__file__).parent} is hidden by "
+                f"{found.origin if found else 'nothing at all'}: uninstall that one, or run in "
+                f"{CONF.parent} after pip install -e ."
+            )
     OmegaConf.register_new_resolver("by_res", _by_res, replace=True)
     Plugins.instance().register(TorchvisionConfigs)
 
