@@ -12,9 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from benchmark.config import CONF, one_line, prepare, settings_of
-from benchmark.errors import BadInput
+from benchmark.errors import BadInput, UnreadableImage
 
-refused: list[str] = []  # what was wrong with cells of this start; Hydra goes on to the next
+refused: list[str] = []  # what was wrong with cells of this start; the others are still run
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
@@ -26,8 +26,10 @@ def entry(config: DictConfig) -> None:
         from benchmark.show import Screen  # noqa: PLC0415
 
         Screen().run(settings)
-    except BadInput as error:
+    except (BadInput, UnreadableImage) as error:
         refuse(error)
+    except OSError as error:  # a full disk, a folder that became read-only
+        refuse(BadInput(f"{error.strerror or error}: {error.filename or 'while writing results'}"))
 
 
 def refuse(error: Exception) -> None:

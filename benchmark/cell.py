@@ -12,9 +12,10 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from benchmark.config import Resize, Settings, Target, build
-from benchmark.identity import code_hash, key_of
+from benchmark.identity import COMPUTE, code_hash, key_of, modules_of, version_of
 from benchmark.interfaces import BadInput, Batch, Dataset, Item, Method, Metric
 from benchmark.loading import batch_of, images_of
+from benchmark.memory import keep_freed_memory
 from benchmark.model_sources import RANDOM, ModelSource, weights_hash
 from benchmark.models import ImageClassifier
 from benchmark.records import RunFolder
@@ -22,8 +23,10 @@ from benchmark.substrates import Substrate
 
 # These choose images or where they lie; they change no image's result.
 CHOOSES_IMAGES = ("limit", "seed", "manifest", "root")
-# These choose where weights lie, which their hash replaces, and how passes are cut up.
+# These choose where weights lie; in the key stands what was found there.
 CHOOSES_WEIGHTS = ("weights", "weights_root", "pretrained", "pass_batch")
+# These show in a row's caption in any case.
+SHOWN = ("model.architecture", "model.precision", "dataset.preprocess", "dataset.split")
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ class Cell:
         Raises:
             BadInput: a setting, the data or the weights cannot be used, or do not fit together.
         """
+        keep_freed_memory()
+        torch.set_flush_denormal(True)
         dataset: Dataset = build(settings.dataset, "dataset")
         method: Method = build(settings.method, "method")
         baseline: Substrate = build(settings.baseline, "baseline")
@@ -72,12 +77,22 @@ class Cell:
             "dataset": _plain(settings.dataset, CHOOSES_IMAGES),
             "model": _plain(settings.model, CHOOSES_WEIGHTS),
             "weights_sha256": weights_hash(model.network),
+            "mean": model.mean.tolist(),
+            "std": model.std.tolist(),
+            "input_size": model.input_size,
+            "pass_batch": model.pass_batch,  # where sums over passes are cut, hence rounded
             "device": model.device.type,
-            "code": code_hash(*map(_module, (method, dataset, baseline, source, model))),
+            "packages": {name: version_of(name) for name in COMPUTE},
+            "code": code_hash(
+                "benchmark.loading", *modules_of(method, dataset, baseline, source, model)
+            ),
         }
         stages = {}
         for name, metric in metrics.items():
-            made_by = {"metric": _plain(settings.metric[name]), "code": code_hash(_module(metric))}
+            made_by = {
+                "metric": _plain(settings.metric[name]),
+                "code": code_hash(*modules_of(metric)),
+            }
             stages[name] = f"scores/{name}-{settings.choices['protocol']}-{key_of(made_by)}"
         place = Path(settings.results) / dataset.name / _model_name(settings, model)
         shape = f"{settings.res}" + (
@@ -107,15 +122,20 @@ class Cell:
 
     def batch_of(self, items: Sequence[Item], known: Mapping[str, int]) -> Batch:
         """Stack images with their targets: those known by id, or chosen now."""
-        if all(item.id in known for item in items):
-            targets = torch.tensor([known[item.id] for item in items])
-        elif self.settings.target is Target.label:
-            targets = torch.tensor([item.label for item in items])
-            if unlabelled := [item.id for item in items if item.label < 0]:
+        new = [item for item in items if item.id not in known]
+        if self.settings.target is Target.label:
+            chosen = [item.label for item in new]
+            if unlabelled := [item.id for item in new if item.label < 0]:
                 raise BadInput(f"target=label, but {unlabelled[0]} has none: use target=predicted")
         else:
-            targets = self._logits(items).argmax(1)
-        return batch_of(items, targets, self.settings.seed, self.model.device)
+            chosen = self._logits(new).argmax(1).tolist() if new else []
+        targets = {**known, **dict(zip([item.id for item in new], chosen, strict=True))}
+        return batch_of(
+            items,
+            torch.tensor([targets[item.id] for item in items]),
+            self.settings.seed,
+            self.model.device,
+        )
 
     def _logits(self, items: Sequence[Item]) -> Tensor:
         with torch.no_grad():
@@ -152,7 +172,8 @@ class Cell:
 
     def _changed(self, *groups: str) -> str:
         """Name the settings of these groups that the user gave, unless the caption has them."""
-        known = {f"model.{name}" for name in (*CHOOSES_WEIGHTS, "architecture", "precision")}
+        known = {f"model.{name}" for name in CHOOSES_WEIGHTS} | set(SHOWN)
+        known |= {f"dataset.{name}" for name in (*CHOOSES_IMAGES, "name")}
         given = [each.lstrip("+") for each in self.settings.overrides]
         return "".join(
             f" {each}"
@@ -173,13 +194,17 @@ class Cell:
     def caption(self) -> dict[str, str]:
         """Say in words what a row's numbers depend on."""
         settings = self.settings
-        dataset = settings.dataset
+        kind = settings.dataset.get("preprocess", settings.dataset.get("split", ""))
+        seed = f" seed {settings.seed}" if settings.seed else ""
         return {
-            "data": f"{self.dataset.name} ({dataset.get('preprocess', dataset.get('split', ''))})",
-            "model": f"{settings.choices['model']} ({self.model.weights})" + self._changed("model"),
+            "data": f"{self.dataset.name} {kind}".strip() + self._changed("dataset"),
+            "model": f"{_architecture(settings)} ({self.model.weights}, "
+            f"{self.identity['weights_sha256'][:8]})" + self._changed("model"),
             "target": f"{settings.target.name} class",
-            "protocol": settings.choices["protocol"] + self._changed("protocol", "baseline"),
-            "device": f"{self.model.device}, {settings.model.get('precision', 'fp32')}",
+            "protocol": settings.choices["protocol"]
+            + self._changed("protocol", "baseline", "metric"),
+            "device": f"{self.model.device.type} {settings.model.get('precision', 'fp32')}{seed}, "
+            f"batch {settings.batch_size}",
         }
 
 
@@ -209,12 +234,10 @@ def _plain(node: DictConfig, without: Sequence[str] = ()) -> dict[str, Any]:
     }
 
 
-def _module(thing: object) -> str:
-    return type(thing).__module__
+def _architecture(settings: Settings) -> str:
+    return str(settings.model.get("architecture", settings.choices["model"]))
 
 
 def _model_name(settings: Settings, model: ImageClassifier) -> str:
-    name = settings.choices["model"]
-    if name == "torchvision":
-        name = str(settings.model.architecture)
+    name = _architecture(settings)
     return f"{name}-random" if model.weights == RANDOM else name

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import importlib.util
+import math
 import typing
 from dataclasses import dataclass
 from enum import Enum
@@ -64,7 +65,7 @@ def load(*overrides: str) -> Settings:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         try:
             config = compose("config", list(overrides), return_hydra_config=True)
-        except (HydraException, OmegaConfBaseException) as error:
+        except (HydraException, OmegaConfBaseException, ValueError) as error:
             raise BadInput(one_line(error)) from error
     return settings_of(config, config.hydra)
 
@@ -72,9 +73,9 @@ def load(*overrides: str) -> Settings:
 def settings_of(config: DictConfig, hydra: DictConfig) -> Settings:
     """Check a composed configuration and type it; ``hydra`` is Hydra's own node."""
     values = {str(key): config[key] for key in config if key != "hydra"}
-    values["choices"] = {group: str(hydra.runtime.choices[group]) for group in GROUPS}
-    values["overrides"] = list(hydra.overrides.task)
     try:
+        values["choices"] = {group: str(hydra.runtime.choices[group]) for group in GROUPS}
+        values["overrides"] = list(hydra.overrides.task)
         for node in values.values():
             if OmegaConf.is_config(node):
                 OmegaConf.resolve(node)
@@ -113,11 +114,11 @@ def prepare() -> None:
     """
     for name in ("methods", "metrics"):
         found = importlib.util.find_spec(name)
-        if found is None or found.origin is None or Path(found.origin).parent.parent != CONF.parent:
+        places = list(found.submodule_search_locations or []) if found else []
+        if [Path(place).resolve() for place in places] != [CONF.parent / name]:
             raise BadInput(
-                f"the package {name} beside {Path(__file__).parent} is hidden by "
-                f"{found.origin if found else 'nothing at all'}: uninstall that one, or run in "
-                f"{CONF.parent} after pip install -e ."
+                f"Python finds the package {name} in {' and '.join(places) or 'no place'}, not in "
+                f"{CONF.parent}: run there after pip install -e ., or uninstall the other"
             )
     OmegaConf.register_new_resolver("by_res", _by_res, replace=True)
     Plugins.instance().register(TorchvisionConfigs)
@@ -182,14 +183,21 @@ def _checked(cls: type, values: dict[str, Any], prefix: str, built: dict[str, An
     ]:
         raise BadInput(f"{prefix}{missing[0]} is missing: {cls.__name__} needs a value for it")
     plain = {name: value for name, value in values.items() if _is_plain(hints[name])}
+    for name, value in plain.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise BadInput(f"{prefix}{name}={value}: a finite number is needed")
+        if isinstance(hints[name], type) and issubclass(hints[name], Enum):
+            choices = [choice.name for choice in hints[name]]
+            if not isinstance(value, hints[name]) and value not in choices:
+                raise BadInput(f"{prefix}{name}={value} is none of {', '.join(choices)}")
     schema = dataclasses.make_dataclass("Schema", [(name, hints[name]) for name in plain])
     try:
         node = OmegaConf.merge(OmegaConf.structured(schema), plain)
-        typed = {str(name): value for name, value in node.items()}
+        typed = OmegaConf.to_container(node)
     except OmegaConfBaseException as error:
         raise BadInput(prefix + one_line(error)) from error
     rest = {name: built.get(name, value) for name, value in values.items() if name not in plain}
-    return cls(**typed, **rest)
+    return cls(**typing.cast(dict[str, Any], typed), **rest)
 
 
 def _is_plain(hint: Any) -> bool:

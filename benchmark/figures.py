@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
 from benchmark.config import build
-from benchmark.errors import BadInput
+from benchmark.errors import BadInput, UnreadableImage
 from benchmark.records import RunFolder
 
 INCHES = 1.7  # side of one panel
@@ -63,6 +63,8 @@ def heatmap_grid(folders: Sequence[RunFolder], images: int) -> Figure:
             panel.set_xlabel("  ".join(scores), fontsize=7)
     for panel, title in zip(panels[0], ["image", *(each.title for each in outcomes)], strict=True):
         panel.set_title(title.replace(" at ", "\n", 1), fontsize=7)
+    facts = outcomes[0].caption
+    figure.suptitle(f"{facts['data']} · {facts['model']} · {facts['protocol']}", fontsize=7)
     for panel in panels.flat:
         panel.set_xticks([])
         panel.set_yticks([])
@@ -95,7 +97,7 @@ def main() -> int:
         figure = heatmap_grid([RunFolder(run) for run in arguments.runs], arguments.images)
         arguments.write.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(arguments.write, dpi=110)
-    except (BadInput, ValueError) as error:
+    except (BadInput, UnreadableImage, OSError, ValueError) as error:
         print(f"benchmark.figures: {error}", file=sys.stderr)
         return 2
     print(f"written to {arguments.write}")

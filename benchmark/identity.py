@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import hashlib
 import importlib.util
 import json
@@ -15,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("torch", "torchvision", "captum", "numpy", "scipy", "scikit-learn", "pillow")
+COMPUTE = ("torch", "torchvision", "captum")  # part of every result's key
+PACKAGES = (*COMPUTE, "numpy", "scipy", "scikit-learn", "pillow")
 
 
 def key_of(settings: dict[str, Any], length: int = 10) -> str:
@@ -44,13 +46,32 @@ def code_hash(*modules: str) -> str:
     return total.hexdigest()[:16]
 
 
+def modules_of(*things: object) -> list[str]:
+    """Name the modules of objects and of the objects in their fields."""
+    modules = []
+    for thing in things:
+        modules.append(type(thing).__module__)
+        if dataclasses.is_dataclass(thing) and not isinstance(thing, type):
+            values = [getattr(thing, field.name) for field in dataclasses.fields(thing)]
+            modules += modules_of(*(each for each in values if dataclasses.is_dataclass(each)))
+    return modules
+
+
+def version_of(package: str) -> str:
+    """Return the installed version of a distribution."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
 def environment() -> dict[str, Any]:
     """Describe Python, the libraries, the machine and the state of the checkout."""
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": _processor(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: version_of(name) for name in PACKAGES},
         "git": _git(),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
     }
@@ -83,13 +104,19 @@ def _code(module: str) -> str:
 
 
 def _imports(module: str) -> list[str]:
+    """Name the modules that one imports, its package's ``__init__`` files left out."""
+    spec = importlib.util.find_spec(module)
+    package = module if spec and spec.submodule_search_locations else module.rpartition(".")[0]
     names = []
     for node in ast.walk(_tree(module)):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names.append(node.module)
-            names += [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            dots = "." * node.level + (node.module or "")
+            base = importlib.util.resolve_name(dots, package) if node.level else dots
+            below = [f"{base}.{alias.name}" for alias in node.names]
+            submodules = [name for name in below if _is_module(name)]
+            names += submodules if len(submodules) == len(below) else [base, *submodules]
     return [name for name in names if _is_module(name)]
 
 
@@ -98,13 +125,6 @@ def _is_module(name: str) -> bool:
         return importlib.util.find_spec(name) is not None
     except (ImportError, ValueError):
         return False
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
 
 
 def _processor() -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -163,7 +163,6 @@ class Scores(NamedTuple):
     curves: dict[str, Tensor]  # name -> [B, points] float32, kept with the records
 
 
-@runtime_checkable
 class Metric(Protocol):
     """A measure of heatmaps: a frozen dataclass whose fields are its protocol."""
 

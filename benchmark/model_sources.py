@@ -45,7 +45,8 @@ class TorchvisionModel:
     ``weights`` is ``auto``, a file, ``random``, or a name of torchvision's such as
     ``IMAGENET1K_V1``. ``auto`` takes ``<architecture>.safetensors`` or ``.pth`` from
     ``weights_root`` if such a file is there, and else torchvision's ``pretrained``, from its
-    cache or by download. A file's path may be relative to ``weights_root``.
+    cache or by download. A file's path may be relative to ``weights_root``. Input size and
+    normalisation are those of the named weights, and for a file those of ``pretrained``.
     """
 
     architecture: str
@@ -69,7 +70,13 @@ class TorchvisionModel:
                 f"it has {', '.join(names)}"
             )
         published = torchvision.models.get_model_weights(self.architecture)
-        entry = getattr(published, self.pretrained, None) or next(iter(published))
+        named = self.weights if self.weights in published.__members__ else self.pretrained
+        if named not in published.__members__:
+            raise BadInput(
+                f"model.pretrained={named} names no weights of {self.architecture}, whose size "
+                f"and colours to use; torchvision has {', '.join(published.__members__)}"
+            )
+        entry = published[named]
         preset = entry.transforms()
         network, source = self._network(published)
         return ImageClassifier(
@@ -112,9 +119,10 @@ class TorchvisionModel:
         return network, f"torchvision {name}"
 
     def _empty(self) -> nn.Module:
-        # Both Inception networks else print a warning about their own initialisation.
-        quiet = {"init_weights": True} if self.architecture in {"googlenet", "inception_v3"} else {}
-        network: nn.Module = torchvision.models.get_model(self.architecture, weights=None, **quiet)
+        # torchvision sets this itself when it loads weights, and its files were trained so.
+        inception = {"init_weights": False, "transform_input": True}
+        extra = inception if self.architecture in {"googlenet", "inception_v3"} else {}
+        network: nn.Module = torchvision.models.get_model(self.architecture, weights=None, **extra)
         return network
 
     def _file(self) -> Path | None:

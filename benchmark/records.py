@@ -7,6 +7,7 @@ are written before the line that names them, so a line that is whole vouches for
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -78,14 +79,23 @@ class Stage:
         return np.frombuffer(block, "<f4", count, start - first).reshape(shape).copy()
 
     def _whole_lines(self) -> Iterator[Row]:
-        """Yield each intact row and remember where it ends; stop at the first that is not."""
+        """Yield each intact row and remember where it ends; stop where a kill has torn the end.
+
+        Raises:
+            BadInput: a row is damaged and intact ones follow, which no kill leaves behind.
+        """
         if not self.lines.exists():
             return
         size = self.arrays.stat().st_size if self.arrays.exists() else 0
         with self.lines.open("rb") as file:
-            for line in file:
+            for number, line in enumerate(file, start=1):
                 row = _parsed(line)
                 if row is None or _arrays_end(row) > size:
+                    if row is None and any(_parsed(later) for later in file):
+                        raise BadInput(
+                            f"line {number} of {self.lines} is damaged: move the folder away, and "
+                            "the same command makes it anew"
+                        )
                     return
                 self._lines_end += len(line)
                 self._arrays_end = max(self._arrays_end, _arrays_end(row))
@@ -149,7 +159,7 @@ class RunFolder:
     def log(self, entry: Row) -> None:
         """Add a line on what was started or ended, with the time of day."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        _append(self.path / "log.jsonl", (json.dumps({"time": now, **entry}) + "\n").encode())
+        _append_line(self.path / "log.jsonl", {"time": now, **entry})
 
     def time(self, ids: Sequence[str], seconds: float, peak_memory: int, *, first: bool) -> None:
         """Note how long explaining a batch took; the first of a process warms everything up."""
@@ -159,19 +169,30 @@ class RunFolder:
             "peak_memory_bytes": peak_memory,
             "warm_up": first,
         }
-        _append(self.path / "timing.jsonl", (json.dumps(entry) + "\n").encode())
+        _append_line(self.path / "timing.jsonl", entry)
 
     def timings(self) -> list[Row]:
         """Read the notes of ``time``."""
         return _lines(self.path / "timing.jsonl")
 
     def outcomes(self) -> list[Outcome]:
-        """Read what was completed here, the latest start of each protocol, oldest first."""
-        entries = [entry for entry in _lines(self.path / "log.jsonl") if entry["event"] == "end"]
-        latest = {entry["caption"]["protocol"]: entry for entry in entries}
-        return [
-            Outcome(**{name: entry[name] for name in Outcome._fields}) for entry in latest.values()
-        ]
+        """Read what was completed here: one outcome per caption and manifest, the newest last.
+
+        Starts that differ only in their metrics are one outcome with all of them.
+        """
+        merged: dict[str, Outcome] = {}
+        for entry in _lines(self.path / "log.jsonl"):
+            if entry["event"] != "end":
+                continue
+            outcome = Outcome(**{name: entry[name] for name in Outcome._fields})
+            key = json.dumps([outcome.caption, outcome.manifest])
+            if earlier := merged.pop(key, None):
+                outcome = outcome._replace(
+                    stages=earlier.stages | outcome.stages,
+                    higher_is_better=earlier.higher_is_better | outcome.higher_is_better,
+                )
+            merged[key] = outcome
+        return list(merged.values())
 
     def started(self) -> Row:
         """Read the latest start's settings, versions and command."""
@@ -201,11 +222,25 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def _lines(path: Path) -> list[Row]:
-    """Read a log, leaving out a last line that a kill has torn."""
-    if not path.exists():
-        return []
-    whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
-    return [json.loads(line) for line in whole.splitlines()]
+    """Read a log, leaving out what a kill has torn."""
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        with contextlib.suppress(json.JSONDecodeError):
+            rows.append(json.loads(line))
+    return rows
+
+
+def _append_line(path: Path, entry: Row) -> None:
+    """Add a line to a log, on a line of its own also where the last one was torn."""
+    _append(path, (b"\n" if _is_torn(path) else b"") + (json.dumps(entry) + "\n").encode())
+
+
+def _is_torn(path: Path) -> bool:
+    if not path.exists() or path.stat().st_size == 0:
+        return False
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read() != b"\n"
 
 
 def _append(path: Path, data: bytes) -> int:

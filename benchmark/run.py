@@ -18,7 +18,6 @@ from benchmark.config import Resize, Settings
 from benchmark.identity import environment
 from benchmark.images import resize_heatmaps
 from benchmark.interfaces import BadInput, Batch, UnreadableImage
-from benchmark.memory import keep_freed_memory
 from benchmark.records import Outcome, RunFolder, Stage
 
 
@@ -44,8 +43,6 @@ def run(settings: Settings, watcher: Watcher) -> tuple[RunFolder, Outcome]:
     Raises:
         BadInput: a setting, the data, the model or a method's output cannot be used.
     """
-    keep_freed_memory()
-    torch.set_flush_denormal(True)
     cell = Cell.open(settings)
     cell.folder.claim(cell.identity)
     try:
@@ -80,7 +77,8 @@ class _Run:
             self.cell.dataset, todo, self.cell.model.input_size, 2 * size, self._skip
         )
         for group in loading.grouped(stream, size):
-            explained = {each: row["target"] for each, row in self.heatmaps.rows.items()}
+            known = self.heatmaps.rows
+            explained = {i.id: known[i.id]["target"] for i in group if i.id in known}
             batch = self.cell.batch_of(group, explained)
             if missing := _missing(batch, self.heatmaps):
                 self._explain(batch.select(missing))
@@ -112,7 +110,10 @@ class _Run:
 
     def _explain(self, batch: Batch) -> None:
         """Make and store the heatmaps of images that have none."""
-        model, started = self.cell.model, self._clock()
+        model = self.cell.model
+        if model.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(model.device)
+        started = self._clock()
         model.begin_count(len(batch.ids))
         heatmaps = self._resized(self.cell.method(model, batch), batch)
         seconds = self._clock() - started
@@ -152,9 +153,8 @@ class _Run:
         if not heatmaps.isfinite().all():
             raise BadInput(f"method={name} returned NaN or infinity for one of {batch.ids}")
         if native != settings.res:
-            if settings.resize is Resize.refuse or (
-                settings.resize is Resize.area and native < settings.res
-            ):
+            finer = native < settings.res
+            if settings.resize is Resize.refuse or (settings.resize is Resize.area and finer):
                 raise BadInput(
                     f"method={name} makes {native} x {native} heatmaps of this model, not "
                     f"res={settings.res}: use res={native}, or for a coarser res resize=area, or "
@@ -207,7 +207,7 @@ class _Run:
         return time.perf_counter()
 
     def _peak_memory(self) -> int:
-        """Bytes at most in use so far: of the device, or of this process on a CPU."""
+        """Bytes at most in use: of the device for this batch, or by this process so far."""
         if self.cell.model.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.cell.model.device)
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -49,7 +50,8 @@ class Screen:
         """Start the bar."""
         if done:
             self.console.print(f"{done} of {total} images are in the records already")
-        self.task = self.progress.add_task(title, total=total, completed=done)
+        self.progress.start()
+        self.task = self.progress.add_task(escape(title), total=total, completed=done)
 
     def advance(self, images: int) -> None:
         """Move the bar."""
@@ -57,12 +59,14 @@ class Screen:
 
     def warn(self, message: str) -> None:
         """Print above the bar."""
-        self.console.print(f"[red]{message}[/red]", highlight=False)
+        self.console.print(Text(message, "red"))
 
     def run(self, settings: Settings) -> None:
         """Run, print the row, and write the per-image table beside the records."""
-        with self.progress:
+        try:
             folder, outcome = run(settings, self)
+        finally:
+            self.progress.stop()
         table = per_image(folder, outcome)
         file = folder.path / "per_image.csv"
         write_whole(file, table.to_csv(index=False))

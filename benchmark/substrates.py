@@ -33,11 +33,7 @@ class Blur:
     sigma: float  # pixels
 
     def __post_init__(self) -> None:
-        if self.kernel < 1 or self.kernel % 2 == 0 or self.sigma <= 0:
-            raise BadInput(
-                f"blur needs an odd kernel of at least 1 and sigma above 0, "
-                f"got kernel={self.kernel} sigma={self.sigma}"
-            )
+        _check(self.kernel, self.sigma)
 
     def __call__(self, model: Classifier, batch: Batch) -> Tensor:
         """Blur images [B, 3, H, W] of any height and width above kernel / 2."""
@@ -67,6 +63,9 @@ class RiseBlur:
     kernel: int  # pixels, odd
     sigma: float  # pixels
 
+    def __post_init__(self) -> None:
+        _check(self.kernel, self.sigma)
+
     def __call__(self, model: Classifier, batch: Batch) -> Tensor:
         """Blur images [B, 3, H, W]; beyond the border lies the mean colour."""
         delta = np.zeros(self.kernel)
@@ -74,6 +73,14 @@ class RiseBlur:
         weights = torch.from_numpy(gaussian_filter1d(delta, self.sigma, mode="reflect"))
         mean = model.mean.view(1, 3, 1, 1)
         return _separable(batch.images - mean, weights, border="constant") + mean
+
+
+def _check(kernel: int, sigma: float) -> None:
+    if kernel < 1 or kernel % 2 == 0 or sigma <= 0:
+        raise BadInput(
+            "a blur needs an odd kernel of at least 1 and sigma above 0, "
+            f"got kernel={kernel} sigma={sigma}"
+        )
 
 
 def _separable(images: Tensor, weights: Tensor, border: str) -> Tensor:

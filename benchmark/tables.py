@@ -49,7 +49,7 @@ def per_image(folder: RunFolder, outcome: Outcome) -> pd.DataFrame:
 def summary(table: pd.DataFrame, metrics: Sequence[str]) -> dict[str, Mean]:
     """Average each metric, the seconds and the passes over the images of ``per_image``.
 
-    Seconds leave out the batch that warmed a process up, unless there is no other.
+    Seconds leave out the batches that warmed a process up, unless there are no others.
     """
     timed = table.loc[~table["warm_up"], "seconds"]
     columns = {metric: table[metric] for metric in metrics}
@@ -60,7 +60,7 @@ def summary(table: pd.DataFrame, metrics: Sequence[str]) -> dict[str, Mean]:
 
 def row(outcome: Outcome, means: Mapping[str, Mean]) -> RenderableType:
     """Render one run for a person: means, intervals, cost, and what they depend on."""
-    table = Table(title=outcome.title, title_justify="left", title_style="bold")
+    table = Table(title=Text(outcome.title), title_justify="left", title_style="bold")
     cells = _cells(outcome, means, separator="\n")
     for heading in cells:
         table.add_column(heading, justify="right")
@@ -87,6 +87,7 @@ def overview(root: Path) -> list[tuple[str, pd.DataFrame]]:
             facts = f"{_facts(outcome)} · images {outcome.manifest.removesuffix('.txt')}"
             line = {"res": str(outcome.res), "method": outcome.title}
             line |= _cells(outcome, means, separator=" ")
+            line["method"] = "; ".join([outcome.title, *outcome.warnings])
             groups.setdefault(facts, []).append(line)
     if not groups:
         raise BadInput(f"there is no finished run below {root}")
@@ -107,16 +108,16 @@ def main() -> int:
             write_whole(arguments.write, _rendered(tables, arguments.write.suffix))
             print(f"written to {arguments.write}")
             return 0
-    except BadInput as error:
+    except (BadInput, OSError) as error:
         print(f"benchmark.tables: {error}", file=sys.stderr)
         return 2
     console = Console(width=None if sys.stdout.isatty() else 160)
     for facts, table in tables:
-        shown = Table(title=facts, title_justify="left")
+        shown = Table(title=Text(facts), title_justify="left")
         for heading in map(str, table.columns):
             shown.add_column(heading, justify="left" if heading == "method" else "right")
         for line in table.itertuples(index=False):
-            shown.add_row(*line)
+            shown.add_row(*map(Text, line))
         console.print(shown)
     console.print(NOTE)
     return 0

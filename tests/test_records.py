@@ -190,21 +190,22 @@ def test_an_array_file_cut_after_it_was_read_is_noticed(whole):
 
 
 def test_a_folder_of_other_settings_is_refused(tmp_path):
-    RunFolder.at(tmp_path / "run", {"res": 28})
-    RunFolder.at(tmp_path / "run", {"res": 28})
+    folder = RunFolder(tmp_path / "run")
+    folder.claim({"res": 28})
+    folder.claim({"res": 28})
     with pytest.raises(BadInput, match="holds results of other settings"):
-        RunFolder.at(tmp_path / "run", {"res": 14})
+        folder.claim({"res": 14})
     assert json.loads((tmp_path / "run" / "settings.json").read_text()) == {"res": 28}
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(BadInput, match="cannot write to"):
-        RunFolder.at(tmp_path / "file" / "run", {})
+        RunFolder(tmp_path / "file" / "run").claim({})
 
 
 def test_the_same_images_have_the_same_manifest(tmp_path):
-    folder = RunFolder.at(tmp_path, {})
+    folder = RunFolder(tmp_path)
     name = folder.write_manifest(["b", "a"])
     assert (tmp_path / name).read_text() == "b\na\n"
     assert folder.write_manifest(["b", "a"]) == name
@@ -212,7 +213,7 @@ def test_the_same_images_have_the_same_manifest(tmp_path):
 
 
 def test_times_are_read_back(tmp_path):
-    folder = RunFolder.at(tmp_path, {})
+    folder = RunFolder(tmp_path)
     assert folder.timings() == []
     folder.time(["a", "b"], 3.0, 100, first=True)
     folder.time(["c"], 1.0, 200, first=False)
@@ -221,11 +222,11 @@ def test_times_are_read_back(tmp_path):
 
 
 def test_times_written_after_a_torn_line_are_read_and_the_torn_one_is_not(tmp_path):
-    RunFolder.at(tmp_path, {}).time(["a"], 3.0, 100, first=True)
+    RunFolder(tmp_path).time(["a"], 3.0, 100, first=True)
     whole = (tmp_path / "timing.jsonl").read_bytes()
     for position in range(1, len(whole)):
         (tmp_path / "timing.jsonl").write_bytes(whole[:position])
-        folder = RunFolder.at(tmp_path, {})
+        folder = RunFolder(tmp_path)
         folder.time(["b"], 1.0, 200, first=False)
         assert [line["ids"] for line in folder.timings()][-1] == ["b"], f"cut at {position}"
 

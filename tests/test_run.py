@@ -127,7 +127,7 @@ def test_a_run_that_was_killed_again_and_again_ends_with_the_same_bytes(place, i
     for share in (0.0, 0.3, 0.6, 0.8):
         process = started(*arguments, cwd=place)
         until = (share + moments.uniform(0.01, 0.15)) * total
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 300
         while results_size(place) < until and time.monotonic() < deadline:
             time.sleep(0.0005)
         time.sleep(moments.uniform(0, 0.01))
@@ -269,6 +269,7 @@ def test_scores_from_stored_heatmaps_are_those_of_a_fresh_run(place, finished_ru
         ],
         ["dataset.name=other"],
         ["model.precision=bf16"],
+        ["model.pass_batch=7"],
     ],
     ids=" ".join,
 )
@@ -283,7 +284,6 @@ def test_changed_settings_have_another_folder(source, finished_run, tmp_path, mo
         ["dataset.limit=3"],
         ["dataset.seed=3"],
         ["batch_size=3"],
-        ["model.pass_batch=7"],
         ["metric=[insertion]"],
         ["protocol=rise"],
         ["device=auto"] if not torch.cuda.is_available() else ["device=cpu"],
@@ -440,7 +440,7 @@ def test_a_second_process_on_one_cell_is_refused_until_the_first_is_gone(place, 
     arguments = ["--config-dir", str(place / "conf"), *cells.choices(place, *slow)]
     first = started(*arguments, cwd=place)
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 300
         while not list(place.glob("results/*/*/*/log.jsonl")) and time.monotonic() < deadline:
             time.sleep(0.01)
         second = command(*arguments, cwd=place)
@@ -695,7 +695,8 @@ def test_the_time_of_the_batch_that_warms_up_is_not_averaged(place):
     assert (table["seconds"][:4] > 0.25).all()
     mean = tables.summary(table, ["deletion"])["seconds"]
     assert mean.n == COUNT - 4
-    assert 0.01 <= mean.value < 0.2
+    assert mean.value == pytest.approx(table["seconds"][4:].mean(), rel=1e-12)
+    assert mean.value >= 0.01
 
 
 def test_a_single_batchs_time_is_shown_although_it_warms_up(place):
@@ -775,7 +776,7 @@ def test_the_row_has_the_mean_its_interval_and_the_number_of_images(screen):
     assert f"│ {COUNT} │" in shown.out
     assert f"n = {table['pointing'].notna().sum()}" in shown.out
     assert "1 + 1" in shown.out
-    for fact in ("data tiny", "model tiny (seed 0)", "predicted", "protocol igos", "cpu, fp32"):
+    for fact in ("data tiny", "model tiny (seed 0", "predicted", "protocol igos", "cpu", "fp32"):
         assert fact in shown.out
 
 
