@@ -51,7 +51,6 @@ class Cell:
             BadInput: a setting, the data or the weights cannot be used, or do not fit together.
         """
         keep_freed_memory()
-        torch.set_flush_denormal(True)
         dataset: Dataset = build(settings.dataset, "dataset")
         method: Method = build(settings.method, "method")
         baseline: Substrate = build(settings.baseline, "baseline")
@@ -122,14 +121,14 @@ class Cell:
 
     def batch_of(self, items: Sequence[Item], known: Mapping[str, int]) -> Batch:
         """Stack images with their targets: those known by id, or chosen now."""
-        new = [item for item in items if item.id not in known]
-        if self.settings.target is Target.label:
-            chosen = [item.label for item in new]
-            if unlabelled := [item.id for item in new if item.label < 0]:
+        targets = dict(known)
+        if new := [item for item in items if item.id not in known]:
+            predicted = self._logits(new).argmax(1).tolist()
+            by_label = self.settings.target is Target.label
+            if by_label and (unlabelled := [item.id for item in new if item.label < 0]):
                 raise BadInput(f"target=label, but {unlabelled[0]} has none: use target=predicted")
-        else:
-            chosen = self._logits(new).argmax(1).tolist() if new else []
-        targets = {**known, **dict(zip([item.id for item in new], chosen, strict=True))}
+            chosen = [item.label for item in new] if by_label else predicted
+            targets |= dict(zip([item.id for item in new], chosen, strict=True))
         return batch_of(
             items,
             torch.tensor([targets[item.id] for item in items]),
@@ -218,8 +217,10 @@ def device_of(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-    except RuntimeError as error:
-        raise BadInput(f"device={name} is unknown: use auto, cpu, cuda or cuda:1") from error
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda"):
+        raise BadInput(f"device={name} is unknown: use auto, cpu, cuda or cuda:1")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise BadInput(f"device={name}: there are {torch.cuda.device_count()} CUDA devices here")
     return device

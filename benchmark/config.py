@@ -94,10 +94,10 @@ def build(node: DictConfig, key: str) -> Any:
     Raises:
         BadInput: with the key, such as ``method.res``, what came and what was expected.
     """
-    values = _items(node)
+    values = _items(node) if isinstance(node, DictConfig) else {}
     target = values.pop("_target_", None)
     if not isinstance(target, str):
-        raise BadInput(f"{key} has no _target_: name the dataclass it stands for")
+        raise BadInput(f"{key} needs a _target_, the dataclass it stands for; got {node}")
     built = {
         name: build(value, f"{key}.{name}")
         for name, value in values.items()
@@ -197,6 +197,12 @@ def _checked(cls: type, values: dict[str, Any], prefix: str, built: dict[str, An
     except OmegaConfBaseException as error:
         raise BadInput(prefix + one_line(error)) from error
     rest = {name: built.get(name, value) for name, value in values.items() if name not in plain}
+    for name, value in rest.items():
+        is_node = hints[name] is DictConfig and isinstance(value, DictConfig)
+        if name not in built and not is_node:
+            raise BadInput(
+                f"{prefix}{name} needs a _target_, the dataclass it stands for; got {value}"
+            )
     return cls(**typing.cast(dict[str, Any], typed), **rest)
 
 

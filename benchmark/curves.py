@@ -20,7 +20,6 @@ Area = Enum("Area", "trapezoid right_last_one")
 class Protocol:
     """Everything that makes two deletion or insertion scores comparable."""
 
-    name: str
     order: Order  # native: rank the heatmap's own cells; pixels: rank it upsampled, hard-edged
     steps: int  # the grid's cells are taken in groups of max(1, cells // steps)
     deletion_substrate: Substrate  # what deletion leaves behind

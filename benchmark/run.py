@@ -144,7 +144,7 @@ class _Run:
     def _resized(self, heatmaps: Tensor, batch: Batch) -> Tensor:
         """Check a method's heatmaps and bring them to the resolution asked for, on the CPU."""
         settings, name = self.cell.settings, self.cell.settings.choices["method"]
-        native = heatmaps.shape[-1]
+        native = heatmaps.shape[-1] if heatmaps.ndim else 0
         if heatmaps.shape != (len(batch.ids), native, native):
             raise BadInput(
                 f"method={name} returned shape {tuple(heatmaps.shape)} for {len(batch.ids)} "

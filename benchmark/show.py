@@ -66,7 +66,8 @@ class Screen:
         try:
             folder, outcome = run(settings, self)
         finally:
-            self.progress.stop()
+            if self.progress.tasks:  # stopping a bar that never started prints an empty line
+                self.progress.stop()
         table = per_image(folder, outcome)
         file = folder.path / "per_image.csv"
         write_whole(file, table.to_csv(index=False))

@@ -25,7 +25,7 @@ class TorchvisionConfigs(ConfigSource):
             provider=self.provider,
             path=f"{self.scheme()}://{self.path}",
             config=OmegaConf.create(content),
-            header={},
+            header={"package": None},
         )
 
     def available(self) -> bool:

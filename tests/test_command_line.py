@@ -169,9 +169,9 @@ def test_the_row_names_data_model_weights_and_protocol(tiny, tmp_path):
     for fact in (
         "random at 7 x 7",
         "data tiny",
-        "model tiny (seed 0)",
+        "model tiny (seed 0",
         "protocol rise",
-        "cpu, fp32",
+        "cpu fp32",
     ):
         assert fact in shown.out
     assert "RANDOM" not in shown.out

@@ -112,7 +112,7 @@ def test_a_default_of_the_dataclass_is_kept():
         ({"baseline": {**BLUR, "kernel": 4}}, r"odd kernel.*kernel=4"),
         ({"baseline": {**BLUR, "kernel": "x"}}, r"thing\.baseline\.kernel: "),
         ({"baseline": {**BLUR, "width": 4}}, r"thing\.baseline\.width is not a setting of Blur"),
-        ({"_target_": ...}, r"thing has no _target_"),
+        ({"_target_": ...}, r"thing needs a _target_"),
         (
             {"_target_": "test_config.NotADataclass"},
             r"thing\._target_=.*NotADataclass is not a data",
@@ -129,7 +129,7 @@ def test_a_default_of_the_dataclass_is_kept():
         ({"_target_": "Thing"}, r"thing\._target_=Thing cannot be imported"),
         ({"_target_": ".Thing"}, r"thing\._target_=\.Thing cannot be imported"),
         ({"_target_": "test_config."}, r"thing\._target_=test_config\. cannot be imported"),
-        ({"_target_": 3}, r"thing has no _target_"),
+        ({"_target_": 3}, r"thing needs a _target_"),
     ],
 )
 def test_what_does_not_fit_the_dataclass_is_refused_by_name_in_one_line(changes, message):
@@ -178,8 +178,8 @@ def test_settings_are_composed_as_the_command_line_would():
         (["seed=-1"], "seed must be at least 0, got -1"),
         (["batch_size=0"], "batch_size must be at least 1, got 0"),
         (["seed=1.5"], "seed: .*1.5"),
-        (["resize=cubic"], "resize.*cubic.*refuse, area, bilinear"),
-        (["target=nobody"], "target.*nobody.*predicted, label"),
+        (["resize=cubic"], r"resize.*cubic.*refuse, area, bilinear"),
+        (["target=nobody"], r"target.*nobody.*predicted, label"),
         (["iterations=3"], "iterations"),
         (["+iterations=3"], "iterations is not a setting of Settings"),
         (["method.iteration=3"], r"method\.iteration"),

@@ -575,7 +575,6 @@ def test_enlarging_is_bilinear_with_corners_on_corners(res, size):
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_the_named_protocols_are_those_of_the_protocol_page(named, name):
     rules = named[name]
-    assert rules.name == name
     expected = {
         "igos": (Order.native, 200, BLUR, BLUR, Area.trapezoid),
         "igospp": (Order.native, 50, BLUR, BLUR, Area.right_last_one),

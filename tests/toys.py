@@ -213,7 +213,6 @@ def protocol(
 ) -> Protocol:
     """A curve protocol of the project's own kind, black on both sides unless told otherwise."""
     return Protocol(
-        name="toy",
         order=Order[order],
         steps=steps,
         deletion_substrate=deletion,
