@@ -79,6 +79,8 @@ def curve(
             taken = ranks[row] < counts[point, None]  # [M, r*r]
             shown = taken if insertion else ~taken
             kept = upsample(shown.view(-1, 1, res, res).to(batch.images), size)
+            # Bilinear weights may sum to 1 - 1e-7, and the curve has to start or end at the image.
+            kept = kept.masked_fill(shown.all(1).view(-1, 1, 1, 1), 1.0)
             images = composite(batch.images[row], hidden[row], kept)
             scores.append(model.scores(images, batch.targets[row]))
     return torch.cat(scores).view(len(batch.ids), -1), counts / (res * res)

@@ -48,6 +48,8 @@ class IGOS:
                 "igos needs res of at least 2 and iterations and points of at least 1, got "
                 f"res={self.res} iterations={self.iterations} points={self.points}"
             )
+        if self.adaptive_l1 and self.line_search is LineSearch.path:
+            raise BadInput("igos needs line_search=clean or fixed for adaptive_l1")
         if min(self.l1, self.tv, self.noise_sd, self.armijo) < 0:
             raise BadInput("igos needs l1, tv, noise_sd and armijo of at least 0")
         if not (0 < self.step_lower <= self.step_upper and 0 < self.step_factor < 1):
@@ -190,7 +192,8 @@ class _Problem:
     def _score(self, images: Tensor, rows: Tensor) -> Tensor:
         if self.method.score is Score.softmax:
             return self.model.scores(images, self.targets[rows])
-        return self.model(images).gather(1, self.targets[rows, None])[:, 0]
+        logits = [self.model(images[part]) for part in chunks(len(images), self.model.pass_batch)]
+        return torch.cat(logits).gather(1, self.targets[rows, None])[:, 0]
 
 
 def total_variation(masks: Tensor) -> Tensor:

@@ -261,8 +261,8 @@ def test_curves_end_at_the_image_and_the_substrate_at_every_ratio_of_sizes(res, 
     seen, model = recorded(images, heatmaps_of(1, res), protocol(SMALL_BLUR, SMALL_BLUR), insertion)
     hidden = SMALL_BLUR(model, batch_of(images))
     first, last = (hidden, images) if insertion else (images, hidden)
-    torch.testing.assert_close(seen[:, 0], first, rtol=0, atol=2e-7)
-    torch.testing.assert_close(seen[:, -1], last, rtol=0, atol=2e-7)
+    torch.testing.assert_close(seen[:, 0], first, rtol=0, atol=0)
+    torch.testing.assert_close(seen[:, -1], last, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("insertion", [False, True])

@@ -419,9 +419,7 @@ def test_every_pass_is_counted_for_the_image_it_was_made_for(line_search, pass_b
 
 @pytest.mark.parametrize("score", Score)
 @pytest.mark.parametrize("line_search", LineSearch)
-def test_no_call_passes_more_images_than_the_classifier_asks_for(request, line_search, score):
-    if score is Score.logit:
-        request.applymarker(pytest.mark.xfail(strict=True, reason="the logit is not cut up"))
+def test_no_call_passes_more_images_than_the_classifier_asks_for(line_search, score):
     model = smooth(pass_batch=3)
     method = replace(NOISY, line_search=line_search, score=score, iterations=2, step_upper=2.0)
     explain(method, model, batch_of(images_of(5, 12)))

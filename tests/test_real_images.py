@@ -1,7 +1,6 @@
-"""Real ImageNet images through a real network, where IMAGENET_ROOT and WEIGHTS_ROOT say they are."""
+"""Real images through a real network, where IMAGENET_ROOT and WEIGHTS_ROOT say they are."""
 
 import os
-from pathlib import Path
 
 import pytest
 import torch
@@ -64,9 +63,9 @@ def test_the_network_is_as_accurate_as_its_weights_promise() -> None:
 
 
 def test_igos_beats_chance_by_far_on_real_images() -> None:
-    cell = benchmark.load(*REAL, "method=igos", "res=7", "protocol.steps=50")
-    chance = benchmark.load(*REAL, "method=random", "res=7", "protocol.steps=50")
-    batch = cell.batch(list(PUBLIC_CODE))
+    cell = benchmark.load(*REAL, "method=igos", "res=7", "method.iterations=5")
+    chance = benchmark.load(*REAL, "method=random", "res=7")
+    batch = cell.batch(list(PUBLIC_CODE)[1:3])
     for name, sign in (("deletion", -1), ("insertion", 1)):
         ours, theirs = (
             each.metrics[name](each.model, batch, each.method(each.model, batch)).values.mean()

@@ -153,7 +153,8 @@ def test_a_garbled_last_line_is_written_again_and_one_before_intact_ones_is_refu
     wrong = data.draw(st.integers(0, 255).filter(lambda byte: byte != lines[which][place]))
     lines[which] = lines[which][:place] + bytes([wrong]) + lines[which][place + 1 :]
     (folder / "heatmaps.jsonl").write_bytes(b"".join(lines))
-    if which < 3:
+    joined = place == len(lines[which]) - 1  # without its end a line takes the next one with it
+    if which + joined < 3:
         with pytest.raises(BadInput, match=rf"line {which + 1} of .* is damaged"):
             Stage(folder, "heatmaps")
         return
