@@ -1,0 +1,102 @@
+"""Tables and figures out of stored records."""
+
+import json
+import sys
+
+import cells
+import pandas as pd
+import pytest
+from cells import start
+
+from benchmark import figures, tables
+from benchmark.errors import BadInput
+from benchmark.records import RunFolder
+
+
+@pytest.fixture
+def place(tmp_path):
+    cells.make_images(tmp_path / "images")
+    cells.make_conf(tmp_path / "conf")
+    return tmp_path
+
+
+def runs(place):
+    return sorted(path.parent for path in (place / "results").glob("**/settings.json"))
+
+
+def test_starts_that_differ_in_their_metrics_are_one_outcome_with_all_of_them(place):
+    start(place, "metric=[deletion]")
+    first, _ = start(place, "metric=[pointing]")
+    (outcome,) = RunFolder(first.folder.path).outcomes()
+    assert set(outcome.stages) == set(outcome.higher_is_better) == {"deletion", "pointing"}
+    table = tables.per_image(first.folder, outcome)
+    assert table["deletion"].between(0, 1).all()
+
+
+def test_a_smaller_start_does_not_hide_a_larger_one(place):
+    start(place)
+    made, _ = start(place, "dataset.limit=3")
+    sizes = [len(made.folder.ids(each.manifest)) for each in made.folder.outcomes()]
+    assert sizes == [8, 3]
+
+
+def test_runs_on_other_images_or_protocols_stand_in_tables_of_their_own(place):
+    start(place)
+    start(place, "method=random")
+    start(place, "dataset.limit=3")
+    start(place, "protocol.steps=3")
+    grouped = tables.overview(place / "results")
+    assert sorted(len(table) for _, table in grouped) == [1, 1, 2]
+    assert any("protocol.steps=3" in facts for facts, _ in grouped)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".md"])
+def test_a_written_table_holds_the_means_of_the_images(place, monkeypatch, suffix):
+    made, _ = start(place)
+    target = place / f"table{suffix}"
+    monkeypatch.setattr(sys, "argv", ["tables", str(place / "results"), "--write", str(target)])
+    assert tables.main() == 0
+    mean = tables.per_image(made.folder, made.outcome)["deletion"].mean()
+    assert f"{mean:.4f} [" in target.read_text()
+    if suffix == ".csv":
+        assert list(pd.read_csv(target)["n"]) == [8]
+
+
+def test_an_empty_folder_has_no_table(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["tables", str(tmp_path)])
+    assert tables.main() == 2
+    assert "there is no finished run below" in capsys.readouterr().err
+
+
+def test_a_grid_of_heatmaps_has_a_column_per_run_and_names_data_and_model(place):
+    start(place)
+    start(place, "method=random")
+    folders = [RunFolder(path) for path in runs(place)]
+    figure = figures.heatmap_grid(folders, images=2)
+    assert len(figure.axes) == 2 * 3
+    assert "tiny" in figure.get_suptitle()
+
+
+def test_runs_without_a_common_image_have_no_grid(place):
+    start(place, "dataset.limit=1")
+    start(place, "method=random", "dataset.limit=1", "dataset.seed=1")
+    folders = [RunFolder(path) for path in runs(place)]
+    manifests = [folder.ids(folder.outcomes()[0].manifest) for folder in folders]
+    assert manifests[0] != manifests[1], "choose another seed"
+    with pytest.raises(BadInput, match="no image in common"):
+        figures.heatmap_grid(folders, images=2)
+
+
+def test_a_torn_log_line_costs_only_itself(place):
+    made, _ = start(place)
+    log = made.folder.path / "log.jsonl"
+    log.write_bytes(log.read_bytes()[:-20])
+    start(place)
+    whole = []
+    for line in log.read_text().splitlines():
+        try:
+            whole.append(json.loads(line)["event"])
+        except json.JSONDecodeError:
+            whole.append("torn")
+    assert whole == ["start", "torn", "start", "end"]
+    assert len(made.folder.outcomes()) == 1
