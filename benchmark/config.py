@@ -130,7 +130,9 @@ def one_line(error: BaseException) -> str:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
         also = " or any classifier of torchvision" if group == "model" else ""
         return f"there is no {group}={choice}: choose one of {', '.join(error.options)}{also}"
-    text, _, _ = str(error).partition("Config search path:")
+    text = str(error)
+    for advice in ("Config search path:", "To append to your config"):
+        text, _, _ = text.partition(advice)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     keys = [line.partition(":")[2].strip() for line in lines if line.startswith("full_key:")]
     text = " ".join(line for line in lines if not line.startswith(("full_key:", "object_type=")))

@@ -73,7 +73,7 @@ class Screen:
         write_whole(file, table.to_csv(index=False))
         out = Console(width=None if sys.stdout.isatty() else 120)
         out.print(row(outcome, summary(table, list(outcome.stages))))
-        out.print(f"written to {_short(file)}", soft_wrap=True)
+        out.print(Text(f"written to {_short(file)}"), soft_wrap=True)
 
 
 def _short(path: Path) -> str:

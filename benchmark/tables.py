@@ -28,7 +28,7 @@ def per_image(folder: RunFolder, outcome: Outcome) -> pd.DataFrame:
     """Collect one line per image, in the order of the manifest.
 
     Columns: id, target, label, predicted, correct, score_on_image, score_on_baseline, every
-    metric, forward_passes, backward_passes, seconds, and warm_up where the time includes the
+    metric, forward_passes, backward_passes, seconds, protocol, and warm_up where the time includes the
     start of a process.
     """
     ids = folder.ids(outcome.manifest)
@@ -42,6 +42,7 @@ def per_image(folder: RunFolder, outcome: Outcome) -> pd.DataFrame:
         table.insert(place, metric, [math.nan if each is None else each for each in values])
     times = {image_id: line for line in folder.timings() for image_id in line["ids"]}
     table["seconds"] = [times.get(each, {}).get("seconds_per_image", math.nan) for each in ids]
+    table["protocol"] = outcome.caption["protocol"]
     table["warm_up"] = [times.get(each, {}).get("warm_up", True) for each in ids]
     return table
 
@@ -93,7 +94,7 @@ def overview(root: Path) -> list[tuple[str, pd.DataFrame]]:
         raise BadInput(f"there is no finished run below {root}")
     for lines in groups.values():
         lines.sort(key=_finest_first)
-    return [(facts, pd.DataFrame(lines)) for facts, lines in groups.items()]
+    return [(facts, pd.DataFrame(lines).fillna("–")) for facts, lines in groups.items()]
 
 
 def main() -> int:

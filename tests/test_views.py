@@ -62,6 +62,13 @@ def test_a_written_table_holds_the_means_of_the_images(place, monkeypatch, suffi
         assert list(pd.read_csv(target)["n"]) == [8]
 
 
+def test_runs_with_other_metrics_stand_in_one_table_with_dashes(place):
+    start(place, "metric=[deletion]")
+    start(place, "method=random", "metric=[pointing]")
+    ((_, table),) = tables.overview(place / "results")
+    assert sorted(table["deletion ↓"] == "–") == sorted(table["pointing ↑"] == "–") == [False, True]
+
+
 def test_an_empty_folder_has_no_table(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["tables", str(tmp_path)])
     assert tables.main() == 2
