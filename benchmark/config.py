@@ -186,8 +186,6 @@ def _checked(cls: type, values: dict[str, Any], prefix: str, built: dict[str, An
         raise BadInput(f"{prefix}{missing[0]} is missing: {cls.__name__} needs a value for it")
     plain = {name: value for name, value in values.items() if _is_plain(hints[name])}
     for name, value in plain.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise BadInput(f"{prefix}{name}={value}: a finite number is needed")
         if isinstance(hints[name], type) and issubclass(hints[name], Enum):
             choices = [choice.name for choice in hints[name]]
             if not isinstance(value, hints[name]) and value not in choices:
@@ -198,6 +196,9 @@ def _checked(cls: type, values: dict[str, Any], prefix: str, built: dict[str, An
         typed = OmegaConf.to_container(node)
     except OmegaConfBaseException as error:
         raise BadInput(prefix + one_line(error)) from error
+    for name, value in typing.cast(dict[str, Any], typed).items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise BadInput(f"{prefix}{name}={value}: a finite number is needed")
     rest = {name: built.get(name, value) for name, value in values.items() if name not in plain}
     for name, value in rest.items():
         is_node = hints[name] is DictConfig and isinstance(value, DictConfig)
