@@ -28,8 +28,8 @@ def per_image(folder: RunFolder, outcome: Outcome) -> pd.DataFrame:
     """Collect one line per image, in the order of the manifest.
 
     Columns: id, target, label, predicted, correct, score_on_image, score_on_baseline, every
-    metric, forward_passes, backward_passes, seconds, protocol, and warm_up where the time includes the
-    start of a process.
+    metric, forward_passes, backward_passes, seconds, protocol, and warm_up where the time
+    includes the start of a process.
     """
     ids = folder.ids(outcome.manifest)
     explained = folder.stage("heatmaps").rows
