@@ -753,6 +753,7 @@ COLUMNS = [
     "forward_passes",
     "backward_passes",
     "seconds",
+    "protocol",
     "warm_up",
 ]
 
