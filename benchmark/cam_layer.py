@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
-from benchmark.interfaces import BadInput
+from benchmark.images import chunks
+from benchmark.interfaces import BadInput, Batch, Classifier
 
 _POOLING = (
     nn.AvgPool2d,
@@ -62,3 +65,51 @@ def _is_feature_map(output: Tensor, classes: int) -> bool:
         return False
     channels, height, width = output.shape[1:]
     return height == width > 1 and channels != classes
+
+
+class CamMaps(NamedTuple):
+    """What class activation maps are made of."""
+
+    activations: Tensor  # [B, C, h, w], the output of the CAM layer
+    gradients: Tensor  # [B, C, h, w], of each target's logit by it
+    logits: Tensor  # [B], of the targets
+
+
+def cam_maps(model: Classifier, batch: Batch) -> CamMaps:
+    """Record the CAM layer's output and the gradient of each target's logit by it.
+
+    Raises:
+        BadInput: the classifier has no convolutional map before its output.
+    """
+    kept: list[Tensor] = []
+
+    def keep(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
+        kept.append(output if output.requires_grad else output.requires_grad_())
+        return output.clone()  # what follows may overwrite its input
+
+    parts = []
+    handle = model.cam_layer.register_forward_hook(keep)
+    try:
+        for part in chunks(len(batch.ids), model.pass_batch):
+            rows = torch.arange(part.start, part.stop)
+            with torch.enable_grad(), model.passes_of(rows):
+                logits = model(batch.images[part])
+                targets = logits.gather(1, batch.targets[part, None])[:, 0]
+                (slope,) = torch.autograd.grad(targets.sum(), kept[-1])
+            shown = len(rows)  # the classifier may have padded the batch
+            parts.append((kept.pop().detach()[:shown].float(), slope[:shown].float(), targets))
+    finally:
+        handle.remove()
+    return CamMaps(*(torch.cat(each).detach() for each in zip(*parts, strict=True)))
+
+
+def cam_resolution(model: Classifier) -> int:
+    """Return how many cells along a side the CAM layer's output has."""
+    seen: list[int] = []
+    handle = model.cam_layer.register_forward_hook(lambda *call: seen.append(call[2].shape[-1]))
+    try:
+        with torch.no_grad():
+            model(torch.zeros(1, 3, model.input_size, model.input_size, device=model.device))
+    finally:
+        handle.remove()
+    return seen[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,8 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from benchmark.config import Resize, Settings, Target, build
-from benchmark.identity import COMPUTE, code_hash, key_of, modules_of, version_of
+from benchmark.config import ABOUT, Resize, Settings, Target, build
+from benchmark.identity import code_hash, key_of, library_versions, modules_of
 from benchmark.interfaces import BadInput, Batch, Dataset, Item, Method, Metric
 from benchmark.loading import batch_of, images_of
 from benchmark.memory import keep_freed_memory
@@ -39,6 +40,7 @@ class Cell:
     dataset: Dataset
     baseline: Substrate
     metrics: dict[str, Metric]
+    heatmaps: str  # the stage of the heatmaps that are scored; "heatmaps" unless resized
     stages: dict[str, str]  # metric -> the name of its stage in the folder
     folder: RunFolder
     identity: dict[str, Any]  # every setting, weight and line of code that can change a number
@@ -66,10 +68,9 @@ class Cell:
                 f"model={settings.choices['model']} knows {len(model.class_names)} classes and "
                 f"dataset={settings.choices['dataset']} has {len(dataset.class_names)}"
             )
+        made_of = ("benchmark.loading", *modules_of(method, dataset, baseline, source, model))
         identity = {
             "method": _plain(settings.method),
-            "res": settings.res,
-            "resize": settings.resize.name,
             "target": settings.target.name,
             "seed": settings.seed,
             "baseline": _plain(settings.baseline),
@@ -81,23 +82,21 @@ class Cell:
             "input_size": model.input_size,
             "pass_batch": model.pass_batch,  # where sums over passes are cut, hence rounded
             "device": model.device.type,
-            "packages": {name: version_of(name) for name in COMPUTE},
-            "code": code_hash(
-                "benchmark.loading", *modules_of(method, dataset, baseline, source, model)
-            ),
+            "packages": library_versions(*made_of),
+            "code": code_hash(*made_of),
         }
+        resized = settings.resize is not Resize.refuse
         stages = {}
         for name, metric in metrics.items():
             made_by = {
                 "metric": _plain(settings.metric[name]),
                 "code": code_hash(*modules_of(metric)),
+                "resized": [settings.res, settings.resize.name] if resized else None,
             }
             stages[name] = f"scores/{name}-{settings.choices['protocol']}-{key_of(made_by)}"
         place = Path(settings.results) / dataset.name / _model_name(settings, model)
-        shape = f"{settings.res}" + (
-            "" if settings.resize is Resize.refuse else f"-{settings.resize.name}"
-        )
-        name = f"{settings.choices['method']}-{shape}-{key_of(identity)}"
+        own = [str(settings.method.res)] if "res" in settings.method else []
+        name = "-".join([settings.choices["method"], *own, key_of(identity)])
         return cls(
             settings=settings,
             model=model,
@@ -105,6 +104,7 @@ class Cell:
             dataset=dataset,
             baseline=baseline,
             metrics=metrics,
+            heatmaps=f"heatmaps-{settings.res}-{settings.resize.name}" if resized else "heatmaps",
             stages=stages,
             folder=RunFolder(place / name),
             identity=identity,
@@ -177,7 +177,7 @@ class Cell:
         return "".join(
             f" {each}"
             for each in given
-            if each.startswith(tuple(f"{group}." for group in groups))
+            if each.startswith(tuple(group + mark for group in groups for mark in ".@"))
             and each.partition("=")[0] not in known
         )
 
@@ -227,12 +227,15 @@ def device_of(name: str) -> torch.device:
 
 
 def _plain(node: DictConfig, without: Sequence[str] = ()) -> dict[str, Any]:
-    """Turn a node into plain values, leaving some out."""
-    return {
-        str(key): OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
-        for key, value in node.items()
-        if key not in without
-    }
+    """Turn a node into plain values, leaving out some, and whatever is only said to people."""
+    values = typing.cast(dict[str, Any], OmegaConf.to_container(node))
+    return {key: _bare(value) for key, value in values.items() if key not in (*without, ABOUT)}
+
+
+def _bare(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {key: _bare(each) for key, each in value.items() if key != ABOUT}
 
 
 def _architecture(settings: Settings) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any
+from typing import Any, cast
 
 from hydra import compose, initialize_config_dir
 from hydra.core.plugins import Plugins
@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from benchmark.errors import BadInput
 from benchmark.torchvision_configs import TorchvisionConfigs
 
+ABOUT = "_about_"  # what a method's YAML says of it to people; no result depends on it
 GROUPS = ("method", "model", "dataset", "protocol")
 CONF = Path(__file__).resolve().parent.parent / "conf"
 
@@ -95,6 +96,7 @@ def build(node: DictConfig, key: str) -> Any:
         BadInput: with the key, such as ``method.res``, what came and what was expected.
     """
     values = _items(node) if isinstance(node, DictConfig) else {}
+    values.pop(ABOUT, None)
     target = values.pop("_target_", None)
     if not isinstance(target, str):
         raise BadInput(f"{key} needs a _target_, the dataclass it stands for; got {node}")
@@ -121,6 +123,7 @@ def prepare() -> None:
                 f"{CONF.parent}: run there after pip install -e ., or uninstall the other"
             )
     OmegaConf.register_new_resolver("by_res", _by_res, replace=True)
+    OmegaConf.register_new_resolver("methods", _methods, replace=True)
     Plugins.instance().register(TorchvisionConfigs)
 
 
@@ -151,6 +154,26 @@ def _by_res(res: int, values: DictConfig, *, _node_: Any) -> Any:
     known = ", ".join(str(each) for each in table)
     key = _node_._get_full_key(None)
     raise BadInput(f"{key} has no value for res={res}: use res={known}, or give {key}=...")
+
+
+def about_methods() -> dict[str, dict[str, str]]:
+    """Read what each method's YAML says of it: its name, its paper, and a line; by choice."""
+    files = sorted((CONF / "method").glob("*.yaml"))
+    read = {file.stem: cast(DictConfig, OmegaConf.load(file)) for file in files}
+    return {
+        name: cast(dict[str, str], OmegaConf.to_container(node[ABOUT]))
+        for name, node in read.items()
+    }
+
+
+def _methods() -> str:
+    """List the methods for ``--help``."""
+    about = about_methods()
+    width = max(map(len, about))
+    return "\n".join(
+        f"  {choice:{width}}  {each['name']} ({each['paper']}): {each['line']}"
+        for choice, each in about.items()
+    )
 
 
 def _items(node: DictConfig) -> dict[str, Any]:
@@ -196,7 +219,7 @@ def _checked(cls: type, values: dict[str, Any], prefix: str, built: dict[str, An
         typed = OmegaConf.to_container(node)
     except OmegaConfBaseException as error:
         raise BadInput(prefix + one_line(error)) from error
-    for name, value in typing.cast(dict[str, Any], typed).items():
+    for name, value in cast(dict[str, Any], typed).items():
         if isinstance(value, float) and not math.isfinite(value):
             raise BadInput(f"{prefix}{name}={value}: a finite number is needed")
     rest = {name: built.get(name, value) for name, value in values.items() if name not in plain}
@@ -206,7 +229,7 @@ def _checked(cls: type, values: dict[str, Any], prefix: str, built: dict[str, An
             raise BadInput(
                 f"{prefix}{name} needs a _target_, the dataclass it stands for; got {value}"
             )
-    return cls(**typing.cast(dict[str, Any], typed), **rest)
+    return cls(**cast(dict[str, Any], typed), **rest)
 
 
 def _is_plain(hint: Any) -> bool:

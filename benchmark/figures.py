@@ -53,7 +53,7 @@ def heatmap_grid(folders: Sequence[RunFolder], images: int) -> Figure:
         line[0].imshow(picture)
         line[0].set_xlabel(f"{name} {known['score_on_image']:.2f}", fontsize=7)
         for panel, folder, outcome in zip(line[1:], folders, outcomes, strict=True):
-            heatmap = folder.stage("heatmaps").array(image_id, "heatmap")
+            heatmap = folder.stage(outcome.heatmaps).array(image_id, "heatmap")
             panel.imshow(_overlay(picture, heatmap))
             scores = [
                 f"{metric[:3]} {folder.stage(outcome.stages[metric]).rows[image_id]['value']:.3f}"

@@ -10,14 +10,25 @@ import json
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-COMPUTE = ("torch", "torchvision", "captum")  # part of every result's key
-PACKAGES = (*COMPUTE, "numpy", "scipy", "scikit-learn", "pillow")
+# Libraries that compute, import name -> distribution: those a result used are part of its key.
+COMPUTE = {
+    "torch": "torch",
+    "torchvision": "torchvision",
+    "captum": "captum",
+    "cv2": "opencv-python-headless",
+    "lime": "lime",
+    "shap": "shap",
+    "skimage": "scikit-image",
+    "zennit": "zennit",
+}
+PACKAGES = (*COMPUTE.values(), "numpy", "scipy", "scikit-learn", "pillow")
 
 
 def key_of(settings: dict[str, Any], length: int = 10) -> str:
@@ -32,6 +43,21 @@ def code_hash(*modules: str) -> str:
     Comments, docstrings and layout do not count: editing them keeps stored results valid, and
     any other edit to code that a result depends on gives it a new key.
     """
+    total = hashlib.sha256()
+    for module in _with_imports(modules):
+        total.update(module.encode() + b"\0" + _code(module).encode())
+    return total.hexdigest()[:16]
+
+
+def library_versions(*modules: str) -> dict[str, str]:
+    """Return the versions of the computing libraries that modules and their imports use."""
+    used = {name for module in _with_imports(modules) for name in _imports(module)}
+    tops = sorted({name.partition(".")[0] for name in used} & COMPUTE.keys())
+    return {COMPUTE[top]: version_of(COMPUTE[top]) for top in tops}
+
+
+def _with_imports(modules: Sequence[str]) -> list[str]:
+    """Name modules and all they import from the same top-level packages, sorted."""
     ours = {"benchmark", "methods", "metrics"} | {module.partition(".")[0] for module in modules}
     seen: set[str] = set()
     waiting = list(modules)
@@ -40,10 +66,7 @@ def code_hash(*modules: str) -> str:
         if module not in seen:
             seen.add(module)
             waiting += [each for each in _imports(module) if each.partition(".")[0] in ours]
-    total = hashlib.sha256()
-    for module in sorted(seen):
-        total.update(module.encode() + b"\0" + _code(module).encode())
-    return total.hexdigest()[:16]
+    return sorted(seen)
 
 
 def modules_of(*things: object) -> list[str]:

@@ -140,6 +140,10 @@ class Classifier(Protocol):
         """The last layer with a spatial map; BadInput where the network has none."""
         ...
 
+    def with_network(self, network: nn.Module) -> Classifier:
+        """Return the same classifier around another network, counting into the same numbers."""
+        ...
+
     def passes_of(self, rows: Tensor) -> AbstractContextManager[None]:
         """Count the passes inside the block for these rows of the batch only.
 
@@ -149,7 +153,11 @@ class Classifier(Protocol):
 
 
 class Method(Protocol):
-    """A saliency method: a frozen dataclass whose fields are its hyper-parameters."""
+    """A saliency method: a frozen dataclass whose fields are its hyper-parameters.
+
+    One whose heatmaps have the resolution asked for has a field ``res``; any other says by
+    ``native(model)`` how many cells along a side its heatmaps have.
+    """
 
     def __call__(self, model: Classifier, batch: Batch) -> Tensor:
         """Explain each image's target by a heatmap [B, r, r]; higher = matters more for it."""

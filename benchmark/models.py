@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
@@ -108,6 +109,13 @@ class ImageClassifier:
         blank = torch.zeros(CPU_PADDING, 3, self.input_size, self.input_size, device=self.device)
         blank = blank.contiguous(memory_format=self._layout)
         return find_cam_layer(self.network, blank, len(self.class_names))
+
+    def with_network(self, network: nn.Module) -> ImageClassifier:
+        """Return the same classifier around another network, counting into the same numbers."""
+        other = copy.copy(self)
+        other.network = network
+        other.__dict__.pop("cam_layer", None)
+        return other
 
     def begin_count(self, images: int) -> None:
         """Start counting passes anew for a batch of so many images."""

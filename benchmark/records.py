@@ -117,6 +117,7 @@ class Outcome(NamedTuple):
 
     manifest: str  # the file with the images' ids
     skipped: dict[str, str]  # id -> why it could not be read
+    heatmaps: str  # the stage of the heatmaps that were scored
     stages: dict[str, str]  # metric -> the name of its stage
     higher_is_better: dict[str, bool]  # metric -> what its value means
     res: int  # cells along a side of the heatmaps
@@ -176,7 +177,7 @@ class RunFolder:
         return _lines(self.path / "timing.jsonl")
 
     def outcomes(self) -> list[Outcome]:
-        """Read what was completed here: one outcome per caption and manifest, the newest last.
+        """Read what was completed here: one outcome per title, caption and manifest, newest last.
 
         Starts that differ only in their metrics are one outcome with all of them.
         """
@@ -185,7 +186,7 @@ class RunFolder:
             if entry["event"] != "end":
                 continue
             outcome = Outcome(**{name: entry[name] for name in Outcome._fields})
-            key = json.dumps([outcome.caption, outcome.manifest])
+            key = json.dumps([outcome.title, outcome.caption, outcome.manifest])
             if earlier := merged.pop(key, None):
                 outcome = outcome._replace(
                     stages=earlier.stages | outcome.stages,

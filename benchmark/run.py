@@ -14,11 +14,12 @@ from torch import Tensor
 
 from benchmark import loading
 from benchmark.cell import Cell
-from benchmark.config import Resize, Settings
+from benchmark.config import Settings
 from benchmark.identity import environment
 from benchmark.images import resize_heatmaps
 from benchmark.interfaces import BadInput, Batch, UnreadableImage
 from benchmark.records import Outcome, RunFolder, Stage
+from benchmark.resolution import check_resolution, native_resolution
 
 
 class Watcher(Protocol):
@@ -44,6 +45,9 @@ def run(settings: Settings, watcher: Watcher) -> tuple[RunFolder, Outcome]:
         BadInput: a setting, the data, the model or a method's output cannot be used.
     """
     cell = Cell.open(settings)
+    native = native_resolution(cell.method, cell.model)
+    if native is not None:
+        check_resolution(settings, native)
     cell.folder.claim(cell.identity)
     try:
         with FileLock(cell.folder.path / ".lock", timeout=0):
@@ -59,7 +63,10 @@ class _Run:
 
     def __init__(self, cell: Cell, watcher: Watcher) -> None:
         self.cell, self.watcher = cell, watcher
-        self.heatmaps = cell.folder.stage("heatmaps")
+        self.explained = cell.folder.stage("heatmaps")
+        self.heatmaps = (
+            self.explained if cell.heatmaps == "heatmaps" else cell.folder.stage(cell.heatmaps)
+        )
         self.scores = {name: cell.folder.stage(stage) for name, stage in cell.stages.items()}
         self.skipped: dict[str, str] = {}  # image id -> why
         self.timed = False  # whether a batch was explained since the start
@@ -69,7 +76,7 @@ class _Run:
         chosen = self.cell.dataset.ids()
         ids = self._unchanged(chosen)
         self.cell.folder.log({"event": "start", **self.cell.provenance(), **environment()})
-        stages = [self.heatmaps, *self.scores.values()]
+        stages = [self.explained, self.heatmaps, *self.scores.values()]
         todo = [each for each in ids if any(each not in stage.rows for stage in stages)]
         self.watcher.begin(self.cell.folder.path.name, len(ids) - len(todo), len(ids))
         size = self.cell.settings.batch_size
@@ -77,11 +84,13 @@ class _Run:
             self.cell.dataset, todo, self.cell.model.input_size, 2 * size, self._skip
         )
         for group in loading.grouped(stream, size):
-            known = self.heatmaps.rows
+            known = self.explained.rows
             explained = {i.id: known[i.id]["target"] for i in group if i.id in known}
             batch = self.cell.batch_of(group, explained)
-            if missing := _missing(batch, self.heatmaps):
+            if missing := _missing(batch, self.explained):
                 self._explain(batch.select(missing))
+            if missing := _missing(batch, self.heatmaps):
+                self._resize(batch.select(missing).ids)
             for name in self.cell.metrics:
                 if missing := _missing(batch, self.scores[name]):
                     self._score(name, batch.select(missing))
@@ -93,7 +102,7 @@ class _Run:
         ids = []
         for image_id in chosen:
             try:
-                known = self.heatmaps.rows.get(image_id)
+                known = self.explained.rows.get(image_id)
                 if known and known["digest"] != self.cell.dataset.digest(image_id):
                     raise BadInput(
                         f"{image_id} or its annotation has changed since {self.cell.folder.path} "
@@ -115,7 +124,7 @@ class _Run:
             torch.cuda.reset_peak_memory_stats(model.device)
         started = self._clock()
         model.begin_count(len(batch.ids))
-        heatmaps = self._resized(self.cell.method(model, batch), batch)
+        heatmaps = self._checked(self.cell.method(model, batch), batch)
         seconds = self._clock() - started
         forward, backward = model.forward_passes.tolist(), model.backward_passes.tolist()
         with torch.no_grad():
@@ -137,12 +146,12 @@ class _Run:
             }
             for row, image_id in enumerate(batch.ids)
         ]
-        self.heatmaps.append(rows, [{"heatmap": each.numpy()} for each in heatmaps])
+        self.explained.append(rows, [{"heatmap": each.numpy()} for each in heatmaps])
         self.cell.folder.time(batch.ids, seconds, self._peak_memory(), first=not self.timed)
         self.timed = True
 
-    def _resized(self, heatmaps: Tensor, batch: Batch) -> Tensor:
-        """Check a method's heatmaps and bring them to the resolution asked for, on the CPU."""
+    def _checked(self, heatmaps: Tensor, batch: Batch) -> Tensor:
+        """Refuse what is no heatmap, or none of the resolution asked for; bring it to the CPU."""
         settings, name = self.cell.settings, self.cell.settings.choices["method"]
         native = heatmaps.shape[-1] if heatmaps.ndim else 0
         if heatmaps.shape != (len(batch.ids), native, native):
@@ -152,16 +161,17 @@ class _Run:
             )
         if not heatmaps.isfinite().all():
             raise BadInput(f"method={name} returned NaN or infinity for one of {batch.ids}")
-        if native != settings.res:
-            finer = native < settings.res
-            if settings.resize is Resize.refuse or (settings.resize is Resize.area and finer):
-                raise BadInput(
-                    f"method={name} makes {native} x {native} heatmaps of this model, not "
-                    f"res={settings.res}: use res={native}, or for a coarser res resize=area, or "
-                    "resize=bilinear"
-                )
-            heatmaps = resize_heatmaps(heatmaps, settings.res, settings.resize.name)
+        check_resolution(settings, native)
         return heatmaps.detach().float().cpu()
+
+    def _resize(self, ids: Sequence[str]) -> None:
+        """Bring stored heatmaps to the resolution asked for, and store these too."""
+        settings = self.cell.settings
+        native = torch.from_numpy(np.stack([self.explained.array(i, "heatmap") for i in ids]))
+        check_resolution(settings, native.shape[-1])
+        heatmaps = resize_heatmaps(native, settings.res, settings.resize.name)
+        rows = [{"id": image_id} for image_id in ids]
+        self.heatmaps.append(rows, [{"heatmap": each.numpy()} for each in heatmaps])
 
     def _score(self, name: str, batch: Batch) -> None:
         """Score stored heatmaps of images by one metric."""
@@ -188,6 +198,7 @@ class _Run:
         outcome = Outcome(
             manifest=self.cell.folder.write_manifest(done),
             skipped=self.skipped,
+            heatmaps=self.cell.heatmaps,
             stages=self.cell.stages,
             higher_is_better={
                 name: metric.higher_is_better for name, metric in self.cell.metrics.items()

@@ -7,12 +7,17 @@ from dataclasses import dataclass
 from captum.attr import LayerGradCam
 from torch import Tensor
 
+from benchmark.cam_layer import cam_resolution
 from benchmark.interfaces import Batch, Classifier
 
 
 @dataclass(frozen=True)
 class GradCAM:
     """The last convolutional map, weighted by the target logit's mean gradient, positive part."""
+
+    def native(self, model: Classifier) -> int:
+        """Return the resolution of the classifier's CAM layer."""
+        return cam_resolution(model)
 
     def __call__(self, model: Classifier, batch: Batch) -> Tensor:
         """Return heatmaps [B, h, h] at the resolution of the classifier's CAM layer, at least 0.

@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 
 import torch
 from captum.attr import IntegratedGradients as CaptumIntegratedGradients
 from torch import Tensor
 
+from benchmark.attribution import PixelAttribution
 from benchmark.images import chunks
 from benchmark.interfaces import BadInput, Batch, Classifier
 from benchmark.substrates import Substrate
 
-Channels = Enum("Channels", "signed absolute")
-
 
 @dataclass(frozen=True)
-class IntegratedGradients:
+class IntegratedGradients(PixelAttribution):
     """The gradient of the target's softmax score, integrated from a baseline to the image."""
 
     baseline: Substrate
     steps: int  # points of the integral
-    channels: Channels  # signed: sum over colours; absolute: of their magnitudes
 
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise BadInput(f"integrated_gradients needs steps of at least 1, got {self.steps}")
 
-    def __call__(self, model: Classifier, batch: Batch) -> Tensor:
-        """Return heatmaps [B, H, W]; signed ones sum to score on image minus on baseline."""
+    def attribute(self, model: Classifier, batch: Batch) -> Tensor:
+        """Return attributions [B, 3, H, W]; they sum to score on image minus on baseline."""
         explainer = CaptumIntegratedGradients(lambda images: model(images).softmax(1))
         baselines = self.baseline(model, batch)
         parts = []
@@ -45,7 +42,4 @@ class IntegratedGradients:
                     internal_batch_size=model.pass_batch,
                 )
             parts.append(attributions.detach().float())
-        attributions = torch.cat(parts)
-        if self.channels is Channels.absolute:
-            attributions = attributions.abs()
-        return attributions.sum(1)
+        return torch.cat(parts)

@@ -240,7 +240,7 @@ def start(folder, *more):
 
 def product(folder):
     """Read every file of a run that holds results, by its path in the folder."""
-    files = [*folder.glob("heatmaps.*"), *folder.glob("scores/*")]
+    files = [*folder.glob("heatmaps*"), *folder.glob("scores/*")]
     return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(files)}
 
 

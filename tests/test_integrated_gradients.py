@@ -18,10 +18,11 @@ from toys import (
     images_of,
 )
 
+from benchmark.attribution import Channels
 from benchmark.interfaces import BadInput
 from benchmark.substrates import Blur, MeanColour
 from methods.controls import Centre, RandomHeatmap, SobelEdges
-from methods.integrated_gradients import Channels, IntegratedGradients
+from methods.integrated_gradients import IntegratedGradients
 
 MODEL = classifier(Constant(0.5))
 SIGNED = IntegratedGradients(baseline=BLACK, steps=50, channels=Channels.signed)
@@ -50,7 +51,7 @@ def test_on_a_linear_score_each_pixel_gets_what_it_adds():
     parts = weights * (images - 0.2)
     signed = explain(replace(SIGNED, baseline=Flat(0.2)), model, batch_of(images))
     torch.testing.assert_close(signed, parts.sum(1), rtol=1e-3, atol=1e-6)
-    absolute = IntegratedGradients(Flat(0.2), 50, Channels.absolute)
+    absolute = replace(SIGNED, baseline=Flat(0.2), channels=Channels.absolute)
     heatmaps = explain(absolute, model, batch_of(images))
     torch.testing.assert_close(heatmaps, parts.abs().sum(1), rtol=1e-3, atol=1e-6)
     assert (signed < 0).any()

@@ -2,8 +2,8 @@
 
 import functools
 import random
+import re
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,13 +11,17 @@ import torch
 from toys import Recorder, Tiny, batch_of, classifier, explain, images_of
 
 import benchmark.config
-from benchmark.config import build, load
+from benchmark.config import about_methods, build, load
 from benchmark.interfaces import BadInput
-from benchmark.run import _Run
+from benchmark.quick import quick
+from benchmark.resolution import check_resolution, native_resolution
 
 METHODS = sorted(file.stem for file in (Path(benchmark.config.CONF) / "method").glob("*.yaml"))
 WITHOUT_IMAGE = {"random", "centre"}  # they can do any resolution
-SEEDED = {"random", "igos"}
+SEEDED = {
+    "igos",
+    "random",
+}
 SIZE, CLASSES, RES = 32, 5, 28
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -25,7 +29,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 @functools.cache
 def method_of(name):
     settings = load(f"method={name}", f"res={RES}")
-    return settings, build(settings.method, "method")
+    return settings, build(quick(settings.method), "method")
 
 
 def model_of(pass_batch=20, kind=Recorder):
@@ -65,10 +69,17 @@ def test_there_are_methods_and_each_is_found():
 
 
 @pytest.mark.parametrize("name", METHODS)
+def test_a_method_says_what_it_is_called_and_who_published_it(name):
+    about = about_methods()[name]
+    assert about.keys() == {"name", "paper", "line"}
+    assert about["paper"] == "control" or re.search(r" (19|20)\d\d$", about["paper"])
+    assert not about["line"].endswith(".")
+
+
+@pytest.mark.parametrize("name", METHODS)
 def test_heatmaps_are_finite_squares_one_for_each_image(name, explained):
     heatmaps, _ = explained(name)
-    settings, _ = method_of(name)
-    res = RES if "res" in settings.method else heatmaps.shape[-1]
+    res = native_resolution(method_of(name)[1], model_of())
     assert heatmaps.shape == (5, res, res)
     assert 1 < res <= SIZE
     assert heatmaps.dtype == torch.float32
@@ -225,15 +236,13 @@ def test_the_search_for_traces_sees_each_kind_of_trace():
 @pytest.mark.parametrize("name", METHODS)
 def test_an_unsupported_resolution_is_refused_with_those_that_are_supported(name, batch):
     settings, method = method_of(name)
-    if "res" not in settings.method:  # the run compares what the method makes with what was asked
-        heatmaps = method(model_of(), batch.select([0]))
-        native = heatmaps.shape[-1]
+    if "res" not in settings.method:
+        native = native_resolution(method, model_of())
         assert native != RES
-        run = SimpleNamespace(cell=SimpleNamespace(settings=settings))
         with pytest.raises(
             BadInput, match=f"method={name} makes .* not res={RES}: use res={native}"
         ):
-            _Run._resized(run, heatmaps, batch.select([0]))
+            check_resolution(settings, native)
     elif name not in WITHOUT_IMAGE:
         with pytest.raises(BadInput, match=r"res=33\b.*\b(32|res=224, 112, 28, 14, 7)\b"):
             settings = load(f"method={name}", "res=33")

@@ -65,7 +65,7 @@ def rows_of(outcome):
 
 
 def heatmaps_of(outcome):
-    stage = outcome.folder.stage("heatmaps")
+    stage = outcome.folder.stage(outcome.heatmaps)
     return torch.from_numpy(np.stack([stage.array(each, "heatmap") for each in outcome.ids]))
 
 
@@ -261,7 +261,6 @@ def test_scores_from_stored_heatmaps_are_those_of_a_fresh_run(place, finished_ru
         ["method=centre"],
         ["res=14"],
         ["method.res=14", "res=7", "resize=area"],
-        ["resize=bilinear"],
         ["target=label"],
         ["seed=1"],
         ["baseline.sigma=5"],
@@ -289,6 +288,7 @@ def test_changed_settings_have_another_folder(source, finished_run, tmp_path, mo
         ["batch_size=3"],
         ["metric=[insertion]"],
         ["protocol=rise"],
+        ["resize=bilinear"],
         ["device=auto"] if not torch.cuda.is_available() else ["device=cpu"],
     ],
     ids=" ".join,
@@ -603,6 +603,20 @@ def test_resizing_by_area_averages_the_cells_each_covers(place, res):
             bottom, right = -(-(row + 1) * 8 // res), -(-(column + 1) * 8 // res)
             mean = native[:, top:bottom, left:right].mean((1, 2))
             torch.testing.assert_close(small[:, row, column], mean)
+
+
+def test_every_resolution_is_made_from_one_explanation_and_keeps_its_own_row(place):
+    native = start(place, "method=gradcam", "res=8")[0]
+    before = product(native.folder.path)
+    small = start(place, "method=gradcam", "res=4", "resize=area")[0]
+    assert small.folder.path == native.folder.path
+    assert small.heatmaps == "heatmaps-4-area"
+    assert before.items() <= product(native.folder.path).items()
+    assert len(native.folder.timings()) == len(small.folder.timings()) > 0
+    assert not set(native.stages.values()) & set(small.stages.values())
+    [(_, rows)] = tables.overview(place / "results")
+    assert list(rows["method"]) == ["gradcam at 8 x 8", "gradcam at 4 x 4 (resize=area)"]
+    assert rows.iloc[0, 2] != rows.iloc[1, 2]
 
 
 def test_resizing_bilinearly_keeps_the_values_in_their_range(place):

@@ -1,0 +1,35 @@
+"""What methods share that hide parts of an image and look at the score."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from benchmark.attribution import Score, target_scores
+from benchmark.images import chunks, composite
+from benchmark.interfaces import Batch, Classifier
+
+
+def scores_under(
+    model: Classifier, batch: Batch, row: int, hidden: Tensor, masks: Tensor, *, score: Score
+) -> Tensor:
+    """Score one image of a batch under masks, ``pass_batch`` composites at a time.
+
+    Args:
+        model: the classifier.
+        batch: holds the image and its target.
+        row: the image's place in the batch.
+        hidden: [3, H, W], what stands where a mask is 0.
+        masks: [N, 1, H, W] in [0, 1]; 1 keeps the image.
+        score: of the target.
+
+    Returns:
+        Scores [N].
+    """
+    values = []
+    with torch.no_grad(), model.passes_of(torch.tensor([row])):
+        for part in chunks(len(masks), model.pass_batch):
+            images = composite(batch.images[row], hidden, masks[part])
+            targets = batch.targets[row].expand(len(images))
+            values.append(target_scores(model, images, targets, score))
+    return torch.cat(values)
