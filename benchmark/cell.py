@@ -12,7 +12,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from benchmark.config import ABOUT, Resize, Settings, Target, build
+from benchmark.config import ABOUT, LABEL, PREDICTED, Resize, Settings, build
 from benchmark.identity import code_hash, key_of, library_versions, modules_of
 from benchmark.interfaces import BadInput, Batch, Dataset, Item, Method, Metric
 from benchmark.loading import batch_of, images_of
@@ -69,9 +69,14 @@ class Cell:
                 f"dataset={settings.choices['dataset']} has {len(dataset.class_names)}"
             )
         made_of = ("benchmark.loading", *modules_of(method, dataset, baseline, source, model))
+        if settings.target.isdecimal() and int(settings.target) >= len(model.class_names):
+            raise BadInput(
+                f"target={settings.target}: model={settings.choices['model']} has the classes 0 "
+                f"to {len(model.class_names) - 1}"
+            )
         identity = {
             "method": _plain(settings.method),
-            "target": settings.target.name,
+            "target": settings.target,
             "seed": settings.seed,
             "baseline": _plain(settings.baseline),
             "dataset": _plain(settings.dataset, CHOOSES_IMAGES),
@@ -124,10 +129,15 @@ class Cell:
         targets = dict(known)
         if new := [item for item in items if item.id not in known]:
             predicted = self._logits(new).argmax(1).tolist()
-            by_label = self.settings.target is Target.label
+            by_label = self.settings.target == LABEL
             if by_label and (unlabelled := [item.id for item in new if item.label < 0]):
                 raise BadInput(f"target=label, but {unlabelled[0]} has none: use target=predicted")
-            chosen = [item.label for item in new] if by_label else predicted
+            if by_label:
+                chosen = [item.label for item in new]
+            elif self.settings.target == PREDICTED:
+                chosen = predicted
+            else:
+                chosen = [int(self.settings.target)] * len(new)
             targets |= dict(zip([item.id for item in new], chosen, strict=True))
         return batch_of(
             items,
@@ -169,6 +179,18 @@ class Cell:
         shape = f"{settings.choices['method']} at {settings.res} x {settings.res}"
         return shape + resized + self._changed("method")
 
+    def about(self) -> str:
+        """Say what the method is called, who published it, and in a line what it does."""
+        told = self.settings.method.get(ABOUT)
+        choice = self.settings.choices["method"]
+        return f"{choice}: {told['name']} ({told['paper']}), {told['line']}" if told else ""
+
+    def _target_in_words(self) -> str:
+        target = self.settings.target
+        if target in (PREDICTED, LABEL):
+            return f"{target} class"
+        return f"class {target}, {self.model.class_names[int(target)]}"
+
     def _changed(self, *groups: str) -> str:
         """Name the settings of these groups that the user gave, unless the caption has them."""
         known = {f"model.{name}" for name in CHOOSES_WEIGHTS} | set(SHOWN)
@@ -199,7 +221,7 @@ class Cell:
             "data": f"{self.dataset.name} {kind}".strip() + self._changed("dataset"),
             "model": f"{_architecture(settings)} ({self.model.weights}, "
             f"{self.identity['weights_sha256'][:8]})" + self._changed("model"),
-            "target": f"{settings.target.name} class",
+            "target": self._target_in_words(),
             "protocol": settings.choices["protocol"]
             + self._changed("protocol", "baseline", "metric"),
             "device": f"{self.model.device.type} {settings.model.get('precision', 'fp32')}{seed}, "

@@ -26,8 +26,8 @@ ABOUT = "_about_"  # what a method's YAML says of it to people; no result depend
 GROUPS = ("method", "model", "dataset", "protocol")
 CONF = Path(__file__).resolve().parent.parent / "conf"
 
+PREDICTED, LABEL = "predicted", "label"  # targets that differ from image to image
 Resize = Enum("Resize", "refuse area bilinear")
-Target = Enum("Target", "predicted label")
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Settings:
     baseline: DictConfig  # of the run: what score_on_baseline is measured on
     res: int  # cells along a side of the heatmap that is stored and scored
     resize: Resize  # what to do with a heatmap of another resolution
-    target: Target  # the class to explain
+    target: str  # the class to explain: predicted, label, or a class's number
     seed: int
     batch_size: int  # images explained together
     device: str  # auto, cpu, cuda, cuda:1
@@ -54,6 +54,8 @@ class Settings:
         for name, least in (("res", 1), ("seed", 0), ("batch_size", 1)):
             if getattr(self, name) < least:
                 raise BadInput(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if self.target not in (PREDICTED, LABEL) and not self.target.isdecimal():
+            raise BadInput(f"target={self.target} is none of predicted, label or a class's number")
 
 
 def load(*overrides: str) -> Settings:

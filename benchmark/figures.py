@@ -1,7 +1,7 @@
 """Figures out of stored records.
 
 ``python -m benchmark.figures RUN [RUN ...] --images 6 --write heatmaps.png`` draws the heatmaps of
-several runs over the same images, one run a column.
+several runs over the same images, one run a column; ``--sheet BLOCKS`` draws a row for each run.
 """
 
 from __future__ import annotations
@@ -10,18 +10,62 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
 from benchmark.config import build
 from benchmark.errors import BadInput, UnreadableImage
-from benchmark.records import RunFolder
+from benchmark.records import Outcome, RunFolder
+
+if TYPE_CHECKING:
+    from benchmark.interfaces import Dataset  # imports torch, which only some data sets need
 
 INCHES = 1.7  # side of one panel
+
+
+class Shared(NamedTuple):
+    """What several runs have in common, and what each made of it."""
+
+    runs: list[tuple[RunFolder, Outcome]]
+    ids: list[str]
+    dataset: Dataset
+    size: int  # pixels along a side of an image
+
+    def picture(self, image_id: str) -> NDArray[np.float32]:
+        """Decode an image, [H, W, 3] in [0, 1]."""
+        pixels: NDArray[np.float32] = (
+            self.dataset.load(image_id, self.size).image.permute(1, 2, 0).numpy()
+        )
+        return pixels
+
+    def facts(self) -> str:
+        """Say what all of it depends on."""
+        caption = self.runs[0][1].caption
+        return " · ".join(caption[key] for key in ("data", "model", "target", "protocol"))
+
+
+def shared(folders: Sequence[RunFolder], images: int) -> Shared:
+    """Find the first images that all runs explained; of each run, its finest heatmaps.
+
+    Raises:
+        BadInput: the runs share no image.
+    """
+    outcomes = [max(folder.outcomes(), key=lambda each: each.res) for folder in folders]
+    manifests = [
+        folder.ids(outcome.manifest) for folder, outcome in zip(folders, outcomes, strict=True)
+    ]
+    ids = [each for each in manifests[0] if all(each in ids for ids in manifests)][:images]
+    if not ids:
+        raise BadInput("the runs have no image in common")
+    started = folders[0].started()
+    dataset = build(OmegaConf.create(started["settings"]["dataset"]), "dataset")
+    return Shared(list(zip(folders, outcomes, strict=True)), ids, dataset, started["input_size"])
 
 
 def heatmap_grid(folders: Sequence[RunFolder], images: int) -> Figure:
@@ -33,42 +77,75 @@ def heatmap_grid(folders: Sequence[RunFolder], images: int) -> Figure:
     Raises:
         BadInput: the runs share no image, or the data is no longer where it was.
     """
-    outcomes = [folder.outcomes()[-1] for folder in folders]
-    manifests = [
-        folder.ids(outcome.manifest) for folder, outcome in zip(folders, outcomes, strict=True)
-    ]
-    shared = [each for each in manifests[0] if all(each in ids for ids in manifests)][:images]
-    if not shared:
-        raise BadInput("the runs have no image in common")
-    dataset = build(OmegaConf.create(folders[0].started()["settings"]["dataset"]), "dataset")
-    size = folders[0].started()["input_size"]
-    width, height = len(folders) + 1, len(shared)
+    common = shared(folders, images)
+    width, height = len(folders) + 1, len(common.ids)
     figure = Figure(figsize=(INCHES * width, (INCHES + 0.25) * height + 0.3), layout="constrained")
     panels = figure.subplots(height, width, squeeze=False)
-    for line, image_id in zip(panels, shared, strict=True):
-        item = dataset.load(image_id, size)
-        picture = item.image.permute(1, 2, 0).numpy()
-        known = folders[0].stage("heatmaps").rows[image_id]
-        name = str(dataset.class_names[known["target"]]).split(",")[0]
-        line[0].imshow(picture)
-        line[0].set_xlabel(f"{name} {known['score_on_image']:.2f}", fontsize=7)
-        for panel, folder, outcome in zip(line[1:], folders, outcomes, strict=True):
-            heatmap = folder.stage(outcome.heatmaps).array(image_id, "heatmap")
-            panel.imshow(_overlay(picture, heatmap))
-            scores = [
-                f"{metric[:3]} {folder.stage(outcome.stages[metric]).rows[image_id]['value']:.3f}"
-                for metric in ("deletion", "insertion")
-                if metric in outcome.stages
-            ]
-            panel.set_xlabel("  ".join(scores), fontsize=7)
-    for panel, title in zip(panels[0], ["image", *(each.title for each in outcomes)], strict=True):
+    for line, image_id in zip(panels, common.ids, strict=True):
+        _draw_image(line[0], common, image_id)
+        for panel, run in zip(line[1:], common.runs, strict=True):
+            _draw_heatmap(panel, common, run, image_id)
+    titles = ["image", *(outcome.title for _, outcome in common.runs)]
+    for panel, title in zip(panels[0], titles, strict=True):
         panel.set_title(title.replace(" at ", "\n", 1), fontsize=7)
-    facts = outcomes[0].caption
-    figure.suptitle(f"{facts['data']} · {facts['model']} · {facts['protocol']}", fontsize=7)
+    figure.suptitle(common.facts(), fontsize=7)
+    _without_ticks(panels)
+    return figure
+
+
+def contact_sheet(folders: Sequence[RunFolder], images: int, blocks: int) -> Figure:
+    """Draw runs x images, the runs one below the other in so many blocks side by side.
+
+    Raises:
+        BadInput: the runs share no image, or the data is no longer where it was.
+    """
+    common = shared(folders, images)
+    columns, height = len(common.ids), 1 + -(-len(folders) // blocks)
+    size = (INCHES * 0.75 * columns * blocks, (INCHES * 0.75 + 0.2) * height + 0.3)
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(height, columns * blocks, squeeze=False)
+    for block in range(blocks):
+        own = panels[:, block * columns : (block + 1) * columns]
+        for panel, image_id in zip(own[0], common.ids, strict=True):
+            _draw_image(panel, common, image_id)
+        runs = common.runs[block * (height - 1) : (block + 1) * (height - 1)]
+        for line, run in zip(own[1:], runs, strict=False):
+            for panel, image_id in zip(line, common.ids, strict=True):
+                _draw_heatmap(panel, common, run, image_id)
+            line[0].set_ylabel(run[1].title.replace(" at ", "\n", 1), fontsize=7)
+        for line in own[1 + len(runs) :]:
+            for panel in line:
+                panel.set_axis_off()
+    figure.suptitle(common.facts(), fontsize=7)
+    _without_ticks(panels)
+    return figure
+
+
+def _draw_image(panel: Axes, common: Shared, image_id: str) -> None:
+    known = common.runs[0][0].stage("heatmaps").rows[image_id]
+    name = str(common.dataset.class_names[known["target"]]).split(",")[0]
+    panel.imshow(common.picture(image_id))
+    panel.set_xlabel(f"{name} {known['score_on_image']:.2f}", fontsize=7)
+
+
+def _draw_heatmap(
+    panel: Axes, common: Shared, run: tuple[RunFolder, Outcome], image_id: str
+) -> None:
+    folder, outcome = run
+    heatmap = folder.stage(outcome.heatmaps).array(image_id, "heatmap")
+    panel.imshow(_overlay(common.picture(image_id), heatmap))
+    scores = [
+        f"{metric[:3]} {folder.stage(outcome.stages[metric]).rows[image_id]['value']:.3f}"
+        for metric in ("deletion", "insertion")
+        if metric in outcome.stages
+    ]
+    panel.set_xlabel("  ".join(scores), fontsize=7 if len(common.ids) < 4 else 6)
+
+
+def _without_ticks(panels: NDArray[Any]) -> None:
     for panel in panels.flat:
         panel.set_xticks([])
         panel.set_yticks([])
-    return figure
 
 
 def _overlay(picture: NDArray[np.float32], heatmap: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -88,13 +165,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="benchmark.figures", description=__doc__)
     parser.add_argument("runs", type=Path, nargs="+", help="folders of finished runs")
     parser.add_argument("--images", type=int, default=6, help="how many of the shared images")
+    parser.add_argument(
+        "--sheet", type=int, metavar="BLOCKS", help="a row per run, in so many blocks side by side"
+    )
     parser.add_argument("--write", type=Path, required=True, help="a .png, .pdf or .svg file")
     arguments = parser.parse_args()
     try:
         for run in arguments.runs:
             if not (run / "settings.json").is_file() or not RunFolder(run).outcomes():
                 raise BadInput(f"{run} is not the folder of a finished run")
-        figure = heatmap_grid([RunFolder(run) for run in arguments.runs], arguments.images)
+        folders = [RunFolder(run) for run in arguments.runs]
+        figure = (
+            contact_sheet(folders, arguments.images, arguments.sheet)
+            if arguments.sheet
+            else heatmap_grid(folders, arguments.images)
+        )
         arguments.write.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(arguments.write, dpi=110)
     except (BadInput, UnreadableImage, OSError, ValueError) as error:

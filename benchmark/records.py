@@ -122,6 +122,7 @@ class Outcome(NamedTuple):
     higher_is_better: dict[str, bool]  # metric -> what its value means
     res: int  # cells along a side of the heatmaps
     title: str
+    about: str  # the method's name, its paper, and a line on it; empty where its YAML has none
     caption: dict[str, str]  # what the numbers depend on
     warnings: list[str]
 

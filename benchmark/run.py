@@ -205,6 +205,7 @@ class _Run:
             },
             res=self.cell.settings.res,
             title=self.cell.title(),
+            about=self.cell.about(),
             caption=self.cell.caption(),
             warnings=self.cell.warnings(len(self.skipped)),
         )

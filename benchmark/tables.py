@@ -11,6 +11,7 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 from rich.console import Console, Group, RenderableType
@@ -67,20 +68,26 @@ def row(outcome: Outcome, means: Mapping[str, Mean]) -> RenderableType:
         table.add_column(heading, justify="right")
     table.add_row(*cells.values())
     warnings = (Text(warning, "red") for warning in outcome.warnings)
-    return Group(table, Text(_facts(outcome)), Text(NOTE, "dim"), *warnings)
+    about = [Text(outcome.about)] if outcome.about else []
+    return Group(table, *about, Text(_facts(outcome)), Text(NOTE, "dim"), *warnings)
 
 
-def overview(root: Path) -> list[tuple[str, pd.DataFrame]]:
+class Comparable(NamedTuple):
+    """Rows that may be compared with each other."""
+
+    facts: str  # data, model, target, protocol, device and images, in words
+    rows: pd.DataFrame  # one line per method and resolution, the finest resolution first
+    methods: list[str]  # what each method is
+
+
+def overview(root: Path) -> list[Comparable]:
     """Collect every run below a folder into tables of comparable rows.
-
-    Returns:
-        For each set of facts (data, model, target, protocol, device) and images, in words, a
-        table with one row per method and resolution, the finest resolution first.
 
     Raises:
         BadInput: there is no finished run below the folder.
     """
     groups: dict[str, list[dict[str, str]]] = {}
+    methods: dict[str, set[str]] = {}
     for settings in sorted(root.glob("**/settings.json")):
         folder = RunFolder(settings.parent)
         for outcome in folder.outcomes():
@@ -90,11 +97,15 @@ def overview(root: Path) -> list[tuple[str, pd.DataFrame]]:
             line |= _cells(outcome, means, separator=" ")
             line["method"] = "; ".join([outcome.title, *outcome.warnings])
             groups.setdefault(facts, []).append(line)
+            methods.setdefault(facts, set()).update({outcome.about} - {""})
     if not groups:
         raise BadInput(f"there is no finished run below {root}")
     for lines in groups.values():
         lines.sort(key=_finest_first)
-    return [(facts, pd.DataFrame(lines).fillna("–")) for facts, lines in groups.items()]
+    return [
+        Comparable(facts, pd.DataFrame(lines).fillna("–"), sorted(methods[facts]))
+        for facts, lines in groups.items()
+    ]
 
 
 def main() -> int:
@@ -113,28 +124,30 @@ def main() -> int:
         print(f"benchmark.tables: {error}", file=sys.stderr)
         return 2
     console = Console(width=None if sys.stdout.isatty() else 160)
-    for facts, table in tables:
+    for facts, table, methods in tables:
         shown = Table(title=Text(facts), title_justify="left")
         for heading in map(str, table.columns):
             shown.add_column(heading, justify="left" if heading == "method" else "right")
         for line in table.itertuples(index=False):
             shown.add_row(*map(Text, line))
-        console.print(shown)
+        console.print(shown, *methods, sep="\n")
     console.print(NOTE)
     return 0
 
 
-def _rendered(tables: Sequence[tuple[str, pd.DataFrame]], suffix: str) -> str:
+def _rendered(tables: Sequence[Comparable], suffix: str) -> str:
     if suffix == ".csv":
-        return pd.concat([table.assign(facts=facts) for facts, table in tables]).to_csv(index=False)
+        return pd.concat([table.assign(facts=facts) for facts, table, _ in tables]).to_csv(
+            index=False
+        )
     if suffix != ".md":
         raise BadInput(f"--write takes a file that ends in .md or .csv, not in {suffix!r}")
     lines = []
-    for facts, table in tables:
+    for facts, table, methods in tables:
         lines += [f"{facts}; {NOTE}.", ""]
         lines += [f"| {' | '.join(table.columns)} |", "|---|---|" + "---:|" * (table.shape[1] - 2)]
         lines += [f"| {' | '.join(line)} |" for line in table.itertuples(index=False)]
-        lines.append("")
+        lines += ["", *(f"- {method}." for method in methods), ""]
     return "\n".join(lines)
 
 

@@ -11,7 +11,7 @@ from cells import ROOT, environment
 from omegaconf import OmegaConf
 
 from benchmark import config
-from benchmark.config import Resize, Settings, Target, build, load
+from benchmark.config import Resize, Settings, build, load
 from benchmark.errors import BadInput
 from benchmark.substrates import Blur
 
@@ -156,7 +156,7 @@ def test_a_setting_that_is_no_number_is_refused_by_name(number):
 def test_settings_are_composed_as_the_command_line_would():
     settings = load("method=igos", "res=28")
     assert (settings.res, settings.method.res) == (28, 28)
-    assert settings.target is Target.predicted
+    assert settings.target == "predicted"
     assert settings.resize is Resize.refuse
     assert settings.choices == {
         "method": "igos",
@@ -179,7 +179,8 @@ def test_settings_are_composed_as_the_command_line_would():
         (["batch_size=0"], "batch_size must be at least 1, got 0"),
         (["seed=1.5"], "seed: .*1.5"),
         (["resize=cubic"], r"resize.*cubic.*refuse, area, bilinear"),
-        (["target=nobody"], r"target.*nobody.*predicted, label"),
+        (["target=nobody"], r"target=nobody is none of predicted, label or a class's number"),
+        (["target=-1"], r"target=-1 is none of predicted, label or a class's number"),
         (["iterations=3"], "iterations"),
         (["+iterations=3"], "iterations is not a setting of Settings"),
         (["method.iteration=3"], r"method\.iteration"),

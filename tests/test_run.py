@@ -262,6 +262,7 @@ def test_scores_from_stored_heatmaps_are_those_of_a_fresh_run(place, finished_ru
         ["res=14"],
         ["method.res=14", "res=7", "resize=area"],
         ["target=label"],
+        ["target=2"],
         ["seed=1"],
         ["baseline.sigma=5"],
         [
@@ -614,7 +615,7 @@ def test_every_resolution_is_made_from_one_explanation_and_keeps_its_own_row(pla
     assert before.items() <= product(native.folder.path).items()
     assert len(native.folder.timings()) == len(small.folder.timings()) > 0
     assert not set(native.stages.values()) & set(small.stages.values())
-    [(_, rows)] = tables.overview(place / "results")
+    [(_, rows, _)] = tables.overview(place / "results")
     assert list(rows["method"]) == ["gradcam at 8 x 8", "gradcam at 4 x 4 (resize=area)"]
     assert rows.iloc[0, 2] != rows.iloc[1, 2]
 
@@ -829,3 +830,11 @@ def test_a_warning_is_shown_letter_by_letter_whatever_brackets_it_has(capsys):
 def test_a_title_is_shown_letter_by_letter_whatever_brackets_it_has(finished_run):
     title = "toy at 7 x 7 method.layers=[a,b]"
     assert title in row_text(finished_run, title=title)
+
+
+def test_any_class_can_be_the_target_of_every_image_and_one_that_is_not_there_is_refused(place):
+    outcome, _ = start(place, "target=2", "metric=[deletion]")
+    assert {row["target"] for row in rows_of(outcome).values()} == {2}
+    assert outcome.caption["target"].startswith("class 2, ")
+    with pytest.raises(BadInput, match="target=4: model=tiny has the classes 0 to 3"):
+        start(place, "target=4")

@@ -46,8 +46,8 @@ def test_runs_on_other_images_or_protocols_stand_in_tables_of_their_own(place):
     start(place, "dataset.limit=3")
     start(place, "protocol.steps=3")
     grouped = tables.overview(place / "results")
-    assert sorted(len(table) for _, table in grouped) == [1, 1, 2]
-    assert any("protocol.steps=3" in facts for facts, _ in grouped)
+    assert sorted(len(table) for _, table, _ in grouped) == [1, 1, 2]
+    assert any("protocol.steps=3" in facts for facts, _, _ in grouped)
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".md"])
@@ -65,7 +65,7 @@ def test_a_written_table_holds_the_means_of_the_images(place, monkeypatch, suffi
 def test_runs_with_other_metrics_stand_in_one_table_with_dashes(place):
     start(place, "metric=[deletion]")
     start(place, "method=random", "metric=[pointing]")
-    ((_, table),) = tables.overview(place / "results")
+    ((_, table, _),) = tables.overview(place / "results")
     assert sorted(table["deletion ↓"] == "–") == sorted(table["pointing ↑"] == "–") == [False, True]
 
 
@@ -82,6 +82,16 @@ def test_a_grid_of_heatmaps_has_a_column_per_run_and_names_data_and_model(place)
     figure = figures.heatmap_grid(folders, images=2)
     assert len(figure.axes) == 2 * 3
     assert "tiny" in figure.get_suptitle()
+
+
+def test_a_contact_sheet_has_a_row_per_run_under_the_images_in_blocks(place):
+    for method in ("toy", "random", "centre"):
+        start(place, f"method={method}")
+    folders = [RunFolder(path) for path in runs(place)]
+    figure = figures.contact_sheet(folders, images=2, blocks=2)
+    assert len(figure.axes) == 2 * 2 * (1 + 2)
+    labels = [axes.get_ylabel().partition("\n")[0] for axes in figure.axes]
+    assert sorted(each for each in labels if each) == ["centre", "random", "toy"]
 
 
 def test_runs_without_a_common_image_have_no_grid(place):
