@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -33,3 +37,45 @@ def scores_under(
             targets = batch.targets[row].expand(len(images))
             values.append(target_scores(model, images, targets, score))
     return torch.cat(values)
+
+
+def scores_with(
+    model: Classifier,
+    batch: Batch,
+    row: int,
+    hidden: Tensor,
+    parts: Tensor,
+    *,
+    kept: Tensor,
+    score: Score,
+) -> Tensor:
+    """Score one image of a batch with some of its parts kept and the others hidden.
+
+    Args:
+        model: the classifier.
+        batch: holds the image and its target.
+        row: the image's place in the batch.
+        hidden: [3, H, W], what stands where a part is not kept.
+        parts: [H, W], each pixel's part, in 0 to P - 1.
+        kept: [N, P], 1 or true where a part is kept.
+        score: of the target.
+
+    Returns:
+        Scores [N].
+    """
+    values = []
+    for part in chunks(len(kept), model.pass_batch):
+        masks = kept[part][:, parts][:, None].float()  # [n, 1, H, W]
+        values.append(scores_under(model, batch, row, hidden, masks, score=score))
+    return torch.cat(values)
+
+
+@contextmanager
+def numpy_seeded(seed: int) -> Iterator[None]:
+    """Let a library draw from numpy's global state, from this seed, and put the state back."""
+    state = np.random.get_state()  # noqa: NPY002
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+    try:
+        yield
+    finally:
+        np.random.set_state(state)  # noqa: NPY002

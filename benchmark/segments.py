@@ -52,6 +52,13 @@ class Slic:
     count: int  # how many to aim at
     compactness: float  # higher = squarer, lower = closer to the colours' edges
 
+    def __post_init__(self) -> None:
+        if self.count < 1 or self.compactness <= 0:
+            raise BadInput(
+                "slic needs a count of at least 1 and compactness above 0, got "
+                f"count={self.count} compactness={self.compactness}"
+            )
+
     def __call__(self, image: Tensor) -> Tensor:
         """Number the superpixels."""
         return _numbered(
@@ -66,6 +73,13 @@ class Quickshift:
     kernel_size: float  # pixels, of the density estimate
     max_dist: float  # higher = fewer superpixels
     ratio: float  # 0 to 1, weight of colour against place
+
+    def __post_init__(self) -> None:
+        if self.kernel_size < 1 or self.max_dist <= 0 or not 0 <= self.ratio <= 1:
+            raise BadInput(
+                "quickshift needs kernel_size of at least 1, max_dist above 0 and ratio in 0 to 1, "
+                f"got kernel_size={self.kernel_size} max_dist={self.max_dist} ratio={self.ratio}"
+            )
 
     def __call__(self, image: Tensor) -> Tensor:
         """Number the superpixels."""

@@ -20,7 +20,11 @@ METHODS = sorted(file.stem for file in (Path(benchmark.config.CONF) / "method").
 WITHOUT_IMAGE = {"random", "centre"}  # they can do any resolution
 SEEDED = {
     "igos",
+    "kernel_shap",
+    "lime",
     "random",
+    "rise",
+    "rise_8000",
 }
 SIZE, CLASSES, RES = 32, 5, 28
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
