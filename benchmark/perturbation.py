@@ -33,3 +33,34 @@ def scores_under(
             targets = batch.targets[row].expand(len(images))
             values.append(target_scores(model, images, targets, score))
     return torch.cat(values)
+
+
+def scores_with(
+    model: Classifier,
+    batch: Batch,
+    row: int,
+    hidden: Tensor,
+    parts: Tensor,
+    *,
+    kept: Tensor,
+    score: Score,
+) -> Tensor:
+    """Score one image of a batch with some of its parts kept and the others hidden.
+
+    Args:
+        model: the classifier.
+        batch: holds the image and its target.
+        row: the image's place in the batch.
+        hidden: [3, H, W], what stands where a part is not kept.
+        parts: [H, W], each pixel's part, in 0 to P - 1.
+        kept: [N, P] in [0, 1]; 1 or true where a part is kept.
+        score: of the target.
+
+    Returns:
+        Scores [N].
+    """
+    values = []
+    for part in chunks(len(kept), model.pass_batch):
+        masks = kept[part][:, parts][:, None].float()  # [n, 1, H, W]
+        values.append(scores_under(model, batch, row, hidden, masks, score=score))
+    return torch.cat(values)
