@@ -57,7 +57,7 @@ def scores_with(
         row: the image's place in the batch.
         hidden: [3, H, W], what stands where a part is not kept.
         parts: [H, W], each pixel's part, in 0 to P - 1.
-        kept: [N, P], 1 or true where a part is kept.
+        kept: [N, P] in [0, 1]; 1 or true where a part is kept.
         score: of the target.
 
     Returns:

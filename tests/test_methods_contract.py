@@ -19,12 +19,14 @@ from benchmark.resolution import check_resolution, native_resolution
 METHODS = sorted(file.stem for file in (Path(benchmark.config.CONF) / "method").glob("*.yaml"))
 WITHOUT_IMAGE = {"random", "centre"}  # they can do any resolution
 SEEDED = {
+    "hsic",
     "igos",
     "kernel_shap",
     "lime",
     "random",
     "rise",
     "rise_8000",
+    "sobol",
 }
 SIZE, CLASSES, RES = 32, 5, 28
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

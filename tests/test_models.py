@@ -168,6 +168,15 @@ def test_passes_made_for_some_rows_count_for_those_rows_only():
     assert model.backward_passes.tolist() == [0, 3, 0, 3]
 
 
+def test_a_row_named_twice_counts_twice():
+    model = classifier(Tiny(), classes=5)
+    model.begin_count(3)
+    with model.passes_of(torch.tensor([2, 0, 2])):
+        gradient(model, images_of(3, 32))
+    assert model.forward_passes.tolist() == [1, 0, 2]
+    assert model.backward_passes.tolist() == [1, 0, 2]
+
+
 def test_a_backward_pass_counts_for_the_rows_of_its_forward_pass():
     model = classifier(Tiny(), classes=5)
     model.begin_count(2)
