@@ -1,8 +1,11 @@
-"""Find the layer that class activation maps are made of, by watching one pass."""
+"""Find the layer that class activation maps are made of, and record it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -20,12 +23,12 @@ _POOLING = (
 )
 
 
-def find_cam_layer(network: nn.Module, images: Tensor, classes: int) -> nn.Module:
+def find_cam_layer(network: nn.Module, images: Tensor, classes: int | None) -> nn.Module:
     """Return the last module whose output is a map [B, C, h, w] of features, h = w > 1.
 
-    Pooled maps do not count, nor maps of class scores (C = K), as SqueezeNet ends in. Where the
-    module is the last of a container, the outermost container with the same output is returned:
-    inside a block a module may be used several times.
+    Pooled maps do not count, nor maps of class scores (C = K), as SqueezeNet ends in, unless
+    ``classes`` is None. Where the module is the last of a container, the outermost container with
+    the same output is returned: inside a block a module may be used several times.
 
     Raises:
         BadInput: there is no such map, or tokens follow it, as in a vision transformer.
@@ -60,11 +63,66 @@ def find_cam_layer(network: nn.Module, images: Tensor, classes: int) -> nn.Modul
     return found[0]
 
 
-def _is_feature_map(output: Tensor, classes: int) -> bool:
+def _is_feature_map(output: Tensor, classes: int | None) -> bool:
     if output.ndim != 4:
         return False
     channels, height, width = output.shape[1:]
     return height == width > 1 and channels != classes
+
+
+_AVERAGED: WeakKeyDictionary[nn.Module, nn.Module] = WeakKeyDictionary()
+
+
+def averaged_layer(model: Classifier) -> nn.Module:
+    """Return the layer whose maps, averaged over space, give the logits by weights and a bias.
+
+    These are the CAM layer's maps or, in a network that ends in maps of class scores, those. What
+    follows the layer is tried out once for each network: shown made-up maps, the logits must
+    depend on their averages alone, and add up.
+
+    Raises:
+        BadInput: the logits are made in another way.
+    """
+    if model.network not in _AVERAGED:
+        grey = torch.linspace(0, 1, 4, device=model.device).view(4, 1, 1, 1)
+        images = grey.expand(4, 3, model.input_size, model.input_size).contiguous()
+        layer = find_cam_layer(model.network, images, None)
+        if not _is_averaged(model.network, layer, images):
+            raise BadInput(
+                f"the logits of {type(model.network).__name__} are not linear in the averages of "
+                "its last maps, which cam needs; gradcam and hires_cam do without"
+            )
+        _AVERAGED[model.network] = layer
+    return _AVERAGED[model.network]
+
+
+def _is_averaged(network: nn.Module, layer: nn.Module, images: Tensor) -> bool:
+    """Whether four images' logits follow linearly from the averages of maps put into the layer.
+
+    The images differ, so that a way round the layer shows too.
+    """
+
+    def replace(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
+        noise = torch.Generator().manual_seed(0)
+        shape = (2, *output.shape[1:])
+        drawn = torch.randn(shape, generator=noise)
+        drawn += 10 * torch.randn((*shape[:2], 1, 1), generator=noise)
+        both = (drawn[0] + 2 * drawn[1]).mean((1, 2), keepdim=True).expand_as(drawn[0])
+        return torch.stack([torch.zeros_like(both), *drawn, both]).to(output)
+
+    with _hooked(layer, replace), torch.no_grad():
+        nothing, first, second, both = network(images).float()
+    expected = first + 2 * second - 2 * nothing
+    return bool((both - expected).abs().max() <= 0.01 * expected.abs().max())  # room for TF32
+
+
+@contextmanager
+def _hooked(layer: nn.Module, hook: Callable[..., Tensor | None]) -> Iterator[None]:
+    handle = layer.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 class CamMaps(NamedTuple):
@@ -75,8 +133,8 @@ class CamMaps(NamedTuple):
     logits: Tensor  # [B], of the targets
 
 
-def cam_maps(model: Classifier, batch: Batch) -> CamMaps:
-    """Record the CAM layer's output and the gradient of each target's logit by it.
+def cam_maps(model: Classifier, batch: Batch, layer: nn.Module | None = None) -> CamMaps:
+    """Record a layer's output, the CAM layer's if left out, and the gradient of logits by it.
 
     Raises:
         BadInput: the classifier has no convolutional map before its output.
@@ -88,8 +146,7 @@ def cam_maps(model: Classifier, batch: Batch) -> CamMaps:
         return output.clone()  # what follows may overwrite its input
 
     parts = []
-    handle = model.cam_layer.register_forward_hook(keep)
-    try:
+    with _hooked(model.cam_layer if layer is None else layer, keep):
         for part in chunks(len(batch.ids), model.pass_batch):
             rows = torch.arange(part.start, part.stop)
             with torch.enable_grad(), model.passes_of(rows):
@@ -98,18 +155,29 @@ def cam_maps(model: Classifier, batch: Batch) -> CamMaps:
                 (slope,) = torch.autograd.grad(targets.sum(), kept[-1])
             shown = len(rows)  # the classifier may have padded the batch
             parts.append((kept.pop().detach()[:shown].float(), slope[:shown].float(), targets))
-    finally:
-        handle.remove()
     return CamMaps(*(torch.cat(each).detach() for each in zip(*parts, strict=True)))
 
 
-def cam_resolution(model: Classifier) -> int:
-    """Return how many cells along a side the CAM layer's output has."""
+def cam_activations(model: Classifier, batch: Batch) -> Tensor:
+    """Record the CAM layer's output [B, C, h, w] without differentiating.
+
+    Raises:
+        BadInput: the classifier has no convolutional map before its output.
+    """
+    kept: list[Tensor] = []
+    with _hooked(model.cam_layer, lambda *call: kept.append(call[2].clone())), torch.no_grad():
+        for part in chunks(len(batch.ids), model.pass_batch):
+            rows = torch.arange(part.start, part.stop)
+            with model.passes_of(rows):
+                model(batch.images[part])
+            kept[-1] = kept[-1][: len(rows)].float()
+    return torch.cat(kept)
+
+
+def cam_resolution(model: Classifier, layer: nn.Module | None = None) -> int:
+    """Return how many cells along a side a layer's output has, the CAM layer's if left out."""
     seen: list[int] = []
-    handle = model.cam_layer.register_forward_hook(lambda *call: seen.append(call[2].shape[-1]))
-    try:
-        with torch.no_grad():
-            model(torch.zeros(1, 3, model.input_size, model.input_size, device=model.device))
-    finally:
-        handle.remove()
+    layer = model.cam_layer if layer is None else layer
+    with _hooked(layer, lambda *call: seen.append(call[2].shape[-1])), torch.no_grad():
+        model(torch.zeros(1, 3, model.input_size, model.input_size, device=model.device))
     return seen[0]

@@ -103,6 +103,47 @@ def unfold(network: nn.Module) -> fx.GraphModule:
     return graph.requires_grad_(False).eval()
 
 
+def cuts(network: fx.GraphModule) -> list[fx.Node]:
+    """List the places that all that follows is computed from, from the input on.
+
+    Inside a residual block there is none: two tensors are on their way.
+    """
+    nodes = list(network.graph.nodes)
+    order = {node: place for place, node in enumerate(nodes)}
+    found, awaited = [], 0  # how far ahead what came before is still needed
+    for place, node in enumerate(nodes[:-1]):
+        if node.op == "get_attr":
+            continue
+        if awaited <= place:
+            found.append(node)
+        awaited = max([awaited, *(order[user] for user in node.users)])
+    return found
+
+
+def watch(network: fx.GraphModule, node: fx.Node) -> fx.Node:
+    """Insert a module that passes on what a place of the network makes, for a hook to see it."""
+    name = f"watched_{node.name}"
+    network.add_submodule(name, nn.Identity())
+    with network.graph.inserting_after(node):
+        watched = network.graph.call_module(name, (node,))
+    node.replace_all_uses_with(watched, delete_user_cb=lambda user: user is not watched)
+    network.recompile()
+    return watched
+
+
+def until(network: fx.GraphModule, node: fx.Node) -> fx.GraphModule:
+    """Return the part of a network that computes what one place makes."""
+    graph = fx.Graph()
+    copied: dict[fx.Node, fx.Node] = {}
+    for each in network.graph.nodes:
+        copied[each] = graph.node_copy(each, lambda old: copied[old])
+        if each is node:
+            break
+    graph.output(copied[node])
+    graph.eliminate_dead_code()
+    return fx.GraphModule(network, graph)
+
+
 def _module_for(graph: fx.GraphModule, node: fx.Node) -> nn.Module | None:
     """Make the module that a node of the graph becomes, or None where it stays as it is."""
     if node.op == "call_module":
