@@ -23,7 +23,6 @@ COMPUTE = {
     "torchvision": "torchvision",
     "captum": "captum",
     "cv2": "opencv-python-headless",
-    "lime": "lime",
     "shap": "shap",
     "skimage": "scikit-image",
     "zennit": "zennit",

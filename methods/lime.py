@@ -1,16 +1,18 @@
-"""LIME: "Why Should I Trust You?" (Ribeiro et al. 2016), computed by its authors' package."""
+"""LIME: "Why Should I Trust You?" (Ribeiro, Singh, Guestrin, KDD 2016)."""
+
+The package of its authors is not used: it installs a package ``benchmark`` of its own, which would
+hide this one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
 
 import numpy as np
 import torch
-from lime.lime_image import LimeImageExplainer
 from numpy.typing import NDArray
+from sklearn.linear_model import Ridge
 from torch import Tensor
 
 from benchmark.attribution import Score
@@ -19,6 +21,7 @@ from benchmark.perturbation import scores_with
 from benchmark.segments import Segmenter
 
 Hide = Enum("Hide", "mean_colour superpixel_mean")
+RIDGE = 1.0  # the penalty of the authors' package on the squared coefficients
 
 
 @dataclass(frozen=True)
@@ -48,50 +51,37 @@ class LIME:
 
     def _explain(self, model: Classifier, batch: Batch, row: int) -> Tensor:
         """Return the heatmap [H, W] of one image of the batch."""
-        parts = self.segmenter(batch.images[row])
-
-        def scores(kept: NDArray[np.int64], hidden: NDArray[np.float32]) -> NDArray[np.float64]:
-            """Score the image with superpixels [N, P] kept, as one class: [N, 1]."""
-            shown = torch.from_numpy(kept).to(parts.device)
-            instead = torch.from_numpy(hidden).permute(2, 0, 1).to(parts.device)
-            values = scores_with(model, batch, row, instead, parts, kept=shown, score=Score.softmax)
-            return values.double().cpu().numpy()[:, None]
-
-        # Any seed will do for MT19937, where RandomState's own has to be below 2 ** 32.
+        image = batch.images[row]
+        parts = self.segmenter(image)
         source = np.random.RandomState(np.random.MT19937(int(batch.seeds[row])))
-        explanation = _Explainer(
-            kernel_width=self.kernel_width, feature_selection="none", random_state=source
-        ).explain_instance(
-            batch.images[row].permute(1, 2, 0).cpu().numpy(),
-            scores,
-            labels=(0,),
-            top_labels=None,
-            hide_color=model.mean.cpu().numpy() if self.hide is Hide.mean_colour else None,
-            num_samples=self.samples,
-            segmentation_fn=lambda _: parts.cpu().numpy(),
-        )
-        coefficients = dict(explanation.local_exp[0])
-        ordered = [coefficients[part] for part in range(len(coefficients))]
-        return torch.tensor(ordered, dtype=torch.float32, device=parts.device)[parts]
-
-
-class _Explainer(LimeImageExplainer):  # type: ignore[misc]  # the package has no types
-    """The package's explainer, except that no image is put together on the CPU, nor any bar shown.
-
-    ``classifier_fn`` maps kept superpixels [N, P] and the image that hides the others to scores.
-    """
-
-    def data_labels(
-        self,
-        image: NDArray[np.float32],
-        fudged_image: NDArray[np.float32],
-        segments: NDArray[np.int64],
-        classifier_fn: Callable[[NDArray[np.int64], NDArray[np.float32]], NDArray[np.float64]],
-        num_samples: int,
-        **_: Any,
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Draw which superpixels are kept, and score the images that show them."""
-        del image
-        kept = self.random_state.randint(0, 2, (num_samples, segments.max() + 1))
+        kept = source.randint(0, 2, (self.samples, int(parts.max()) + 1))
         kept[0] = 1
-        return kept, classifier_fn(kept, fudged_image)
+        scores = scores_with(
+            model,
+            batch,
+            row,
+            _means(image, parts) if self.hide is Hide.superpixel_mean else _flat(model, image),
+            parts,
+            kept=torch.from_numpy(kept).to(parts.device),
+            score=Score.softmax,
+        )
+        fit = Ridge(RIDGE).fit(kept, scores.double().cpu().numpy(), self._weights(kept))
+        return torch.from_numpy(fit.coef_).float().to(parts.device)[parts]
+
+    def _weights(self, kept: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Weigh samples [N, P] by how near they are to the whole image, [N] in (0, 1]."""
+        distance = 1 - np.sqrt(kept.mean(1))  # of the cosine between a row and a row of ones
+        weights: NDArray[np.float64] = np.sqrt(np.exp(-((distance / self.kernel_width) ** 2)))
+        return weights
+
+
+def _flat(model: Classifier, image: Tensor) -> Tensor:
+    """Paint the classifier's mean colour, [3, H, W]."""
+    return model.mean.view(3, 1, 1).expand_as(image)
+
+
+def _means(image: Tensor, parts: Tensor) -> Tensor:
+    """Paint each part of an image [3, H, W] in its own mean colour."""
+    flat, numbers = image.flatten(1).double(), parts.flatten()
+    sums = flat.new_zeros(3, int(numbers.max()) + 1).index_add_(1, numbers, flat)
+    return (sums / numbers.bincount())[:, numbers].view_as(image).to(image)
