@@ -1,4 +1,4 @@
-"""LIME: "Why Should I Trust You?" (Ribeiro, Singh, Guestrin, KDD 2016)."""
+"""LIME: "Why Should I Trust You?" (Ribeiro, Singh, Guestrin, KDD 2016).
 
 The package of its authors is not used: it installs a package ``benchmark`` of its own, which would
 hide this one.
