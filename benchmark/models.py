@@ -140,4 +140,5 @@ class ImageClassifier:
         if rows is None:
             passes += images / len(passes)
         else:
-            passes[rows] += images / len(rows)
+            share = torch.full((len(rows),), images / len(rows), dtype=passes.dtype)
+            passes.index_add_(0, rows, share)  # a row may be named several times
