@@ -20,6 +20,7 @@ METHODS = sorted(file.stem for file in (Path(benchmark.config.CONF) / "method").
 WITHOUT_IMAGE = {"random", "centre"}  # they can do any resolution
 SEEDED = {
     "igos",
+    "integrated_gradients_noise",
     "random",
 }
 SIZE, CLASSES, RES = 32, 5, 28
