@@ -105,11 +105,26 @@ def cam_maps(model: Classifier, batch: Batch) -> CamMaps:
 
 def cam_resolution(model: Classifier) -> int:
     """Return how many cells along a side the CAM layer's output has."""
-    seen: list[int] = []
-    handle = model.cam_layer.register_forward_hook(lambda *call: seen.append(call[2].shape[-1]))
+    return layer_resolution(model, model.cam_layer)
+
+
+def layer_resolution(model: Classifier, layer: nn.Module) -> int:
+    """Return how many cells along a side a layer's output has.
+
+    Raises:
+        BadInput: the output is not a square map, or the layer is used other than once.
+    """
+    seen: list[Tensor] = []
+    handle = layer.register_forward_hook(lambda *call: seen.append(call[2]))
     try:
         with torch.no_grad():
             model(torch.zeros(1, 3, model.input_size, model.input_size, device=model.device))
     finally:
         handle.remove()
-    return seen[0]
+    if len(seen) != 1 or seen[0].ndim != 4 or seen[0].shape[-1] != seen[0].shape[-2]:
+        raise BadInput(
+            f"the layer {type(layer).__name__} has outputs of the shapes "
+            f"{[list(each.shape[1:]) for each in seen]}: a layer that makes one square map is "
+            "needed"
+        )
+    return seen[0].shape[-1]
