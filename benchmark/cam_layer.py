@@ -174,10 +174,24 @@ def cam_activations(model: Classifier, batch: Batch) -> Tensor:
     return torch.cat(kept)
 
 
-def cam_resolution(model: Classifier, layer: nn.Module | None = None) -> int:
-    """Return how many cells along a side a layer's output has, the CAM layer's if left out."""
-    seen: list[int] = []
-    layer = model.cam_layer if layer is None else layer
-    with _hooked(layer, lambda *call: seen.append(call[2].shape[-1])), torch.no_grad():
+def cam_resolution(model: Classifier) -> int:
+    """Return how many cells along a side the CAM layer's output has."""
+    return layer_resolution(model, model.cam_layer)
+
+
+def layer_resolution(model: Classifier, layer: nn.Module) -> int:
+    """Return how many cells along a side a layer's output has.
+
+    Raises:
+        BadInput: the output is not a square map, or the layer is used other than once.
+    """
+    seen: list[Tensor] = []
+    with _hooked(layer, lambda *call: seen.append(call[2])), torch.no_grad():
         model(torch.zeros(1, 3, model.input_size, model.input_size, device=model.device))
-    return seen[0]
+    if len(seen) != 1 or seen[0].ndim != 4 or seen[0].shape[-1] != seen[0].shape[-2]:
+        raise BadInput(
+            f"the layer {type(layer).__name__} has outputs of the shapes "
+            f"{[list(each.shape[1:]) for each in seen]}: a layer that makes one square map is "
+            "needed"
+        )
+    return seen[0].shape[-1]

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from benchmark.config import ABOUT, LABEL, PREDICTED, Resize, Settings, build
-from benchmark.identity import code_hash, key_of, library_versions, modules_of
+from benchmark.identity import code_hash, fingerprints_of, key_of, library_versions, modules_of
 from benchmark.interfaces import BadInput, Batch, Dataset, Item, Method, Metric
 from benchmark.loading import batch_of, images_of
 from benchmark.memory import keep_freed_memory
@@ -90,6 +90,8 @@ class Cell:
             "packages": library_versions(*made_of),
             "code": code_hash(*made_of),
         }
+        if data := fingerprints_of(method):  # images of its own, which the settings do not name
+            identity["method_data"] = data
         resized = settings.resize is not Resize.refuse
         stages = {}
         for name, metric in metrics.items():
@@ -251,13 +253,15 @@ def device_of(name: str) -> torch.device:
 def _plain(node: DictConfig, without: Sequence[str] = ()) -> dict[str, Any]:
     """Turn a node into plain values, leaving out some, and whatever is only said to people."""
     values = typing.cast(dict[str, Any], OmegaConf.to_container(node))
-    return {key: _bare(value) for key, value in values.items() if key not in (*without, ABOUT)}
+    return {key: _bare(value, key) for key, value in values.items() if key not in (*without, ABOUT)}
 
 
-def _bare(value: Any) -> Any:
+def _bare(value: Any, name: str) -> Any:
+    """Leave out what is only said to people, and where the images of a method's data set lie."""
     if not isinstance(value, dict):
         return value
-    return {key: _bare(each) for key, each in value.items() if key != ABOUT}
+    without = (ABOUT, *CHOOSES_IMAGES) if name == "dataset" else (ABOUT,)
+    return {key: _bare(each, key) for key, each in value.items() if key not in without}
 
 
 def _architecture(settings: Settings) -> str:

@@ -79,6 +79,18 @@ def modules_of(*things: object) -> list[str]:
     return modules
 
 
+def fingerprints_of(*things: object) -> list[str]:
+    """List what objects, and those in their fields, say their data are (``fingerprint()``)."""
+    found = []
+    for thing in things:
+        if callable(own := getattr(thing, "fingerprint", None)):
+            found.append(own())
+        if dataclasses.is_dataclass(thing) and not isinstance(thing, type):
+            values = [getattr(thing, field.name) for field in dataclasses.fields(thing)]
+            found += fingerprints_of(*(each for each in values if dataclasses.is_dataclass(each)))
+    return found
+
+
 def version_of(package: str) -> str:
     """Return the installed version of a distribution."""
     try:

@@ -14,6 +14,7 @@ from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 from torch.nn import functional
 
+from benchmark.images import generators
 from benchmark.interfaces import BadInput, Batch, Classifier
 
 
@@ -50,6 +51,28 @@ class MeanColour:
     def __call__(self, model: Classifier, batch: Batch) -> Tensor:
         """Return one flat colour [B, 3, H, W]."""
         return model.mean.view(1, 3, 1, 1).expand_as(batch.images).contiguous()
+
+
+@dataclass(frozen=True)
+class Black:
+    """No light anywhere."""
+
+    def __call__(self, model: Classifier, batch: Batch) -> Tensor:
+        """Return zeros [B, 3, H, W]."""
+        del model
+        return torch.zeros_like(batch.images)
+
+
+@dataclass(frozen=True)
+class UniformNoise:
+    """Every colour of every pixel drawn by itself from [0, 1), from the image's seed."""
+
+    def __call__(self, model: Classifier, batch: Batch) -> Tensor:
+        """Return noise [B, 3, H, W]."""
+        del model
+        sources = generators(batch.seeds, batch.images.device)
+        shape = batch.images.shape[1:]
+        return torch.stack([torch.rand(shape, generator=s, device=s.device) for s in sources])
 
 
 @dataclass(frozen=True)

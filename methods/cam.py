@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from benchmark.cam_layer import averaged_layer, cam_maps, cam_resolution
+from benchmark.cam_layer import averaged_layer, cam_maps, layer_resolution
 from benchmark.interfaces import Batch, Classifier
 
 
@@ -16,7 +16,7 @@ class CAM:
 
     def native(self, model: Classifier) -> int:
         """Return the resolution of the maps that are averaged."""
-        return cam_resolution(model, averaged_layer(model))
+        return layer_resolution(model, averaged_layer(model))
 
     def __call__(self, model: Classifier, batch: Batch) -> Tensor:
         """Return heatmaps [B, h, h] whose mean is the target's logit less its bias.

@@ -43,3 +43,23 @@ class IntegratedGradients(PixelAttribution):
                 )
             parts.append(attributions.detach().float())
         return torch.cat(parts)
+
+
+@dataclass(frozen=True)
+class AveragedIntegratedGradients(IntegratedGradients):
+    """The mean of integrated gradients from several draws of a random baseline."""
+
+    samples: int  # draws
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.samples < 1:
+            raise BadInput(f"integrated_gradients needs samples of at least 1, got {self.samples}")
+
+    def attribute(self, model: Classifier, batch: Batch) -> Tensor:
+        """Return attributions [B, 3, H, W]; they sum to score on image minus mean on baselines."""
+        total = torch.zeros_like(batch.images)
+        for draw in range(self.samples):
+            # Another seed for each, within the range of seeds; the first is the image's own.
+            total += super().attribute(model, batch._replace(seeds=batch.seeds ^ draw))
+        return total / self.samples

@@ -306,7 +306,8 @@ def imports(file):
 @pytest.mark.parametrize("file", sources("methods", "metrics"), ids=lambda file: file.name)
 def test_methods_and_metrics_import_the_shared_few_and_never_each_other(file):
     shared = {"interfaces", "images", "substrates", "curves", "resolution"}
-    shared |= {"attribution", "perturbation", "cam_layer", "segments", "unfold"}
+    shared |= {"attribution", "perturbation", "cam_layer", "segments", "unfold", "paths"}
+    shared |= {"background"}
     for name in imports(file):
         top, _, rest = name.partition(".")
         assert top not in {"methods", "metrics"}, f"{file.name} imports {name}"

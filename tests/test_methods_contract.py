@@ -19,8 +19,12 @@ from benchmark.resolution import check_resolution, native_resolution
 METHODS = sorted(file.stem for file in (Path(benchmark.config.CONF) / "method").glob("*.yaml"))
 WITHOUT_IMAGE = {"random", "centre"}  # they can do any resolution
 SEEDED = {
+    "expected_gradients",
+    "expected_gradients_layer",
+    "gradient_shap",
     "hsic",
     "igos",
+    "integrated_gradients_noise",
     "kernel_shap",
     "lime",
     "random",
@@ -34,7 +38,8 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 @functools.cache
 def method_of(name):
-    settings = load(f"method={name}", f"res={RES}")
+    # A data set of images as small as the toy classifier's, for methods that compare with others.
+    settings = load(f"method={name}", f"res={RES}", "dataset._target_=toys.Drawn")
     return settings, build(quick(settings.method), "method")
 
 

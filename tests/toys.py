@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmark.curves import Area, Order, Protocol
-from benchmark.interfaces import Batch, Truth
+from benchmark.datasets.selection import choose
+from benchmark.interfaces import Batch, Item, Truth
 from benchmark.models import ImageClassifier
 
 CPU = torch.device("cpu")
@@ -182,6 +183,30 @@ def images_of(count: int, size: int = 32, seed: int = 0) -> Tensor:
     smooth = functional.interpolate(coarse, (size, size), mode="bilinear", align_corners=True)
     rough = torch.rand(count, 3, size, size, generator=source)
     return (0.75 * smooth + 0.25 * rough).contiguous()
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A data set of 200 such images of any size, with the settings of the embedded one."""
+
+    name: str
+    split: str
+    limit: int | None
+    seed: int
+    manifest: str | None
+
+    class_names = ("one", "two")
+
+    def ids(self) -> list[str]:
+        known = [f"image-{number}" for number in range(200)]
+        return choose(known, self.limit, self.seed, self.manifest)
+
+    def digest(self, image_id: str) -> str:
+        return f"digest of {image_id}"
+
+    def load(self, image_id: str, size: int) -> Item:
+        number = int(image_id.rpartition("-")[2])
+        return Item(image_id, images_of(1, size, seed=1000 + number)[0], number % 2, no_boxes())
 
 
 def batch_of(images: Tensor, targets=0, seeds=None, truths=None) -> Batch:
