@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from benchmark.config import ABOUT, Resize, Settings, Target, build
-from benchmark.identity import code_hash, key_of, library_versions, modules_of
+from benchmark.identity import code_hash, hashes_of_files, key_of, library_versions, modules_of
 from benchmark.interfaces import BadInput, Batch, Dataset, Item, Method, Metric
 from benchmark.loading import batch_of, images_of
 from benchmark.memory import keep_freed_memory
@@ -26,6 +26,7 @@ from benchmark.substrates import Substrate
 CHOOSES_IMAGES = ("limit", "seed", "manifest", "root")
 # These choose where weights lie; in the key stands what was found there.
 CHOOSES_WEIGHTS = ("weights", "weights_root", "pretrained", "pass_batch")
+CHOOSES_FILES = ("masker",)  # of a method, likewise
 # These show in a row's caption in any case.
 SHOWN = ("model.architecture", "model.precision", "dataset.preprocess", "dataset.split")
 
@@ -70,7 +71,7 @@ class Cell:
             )
         made_of = ("benchmark.loading", *modules_of(method, dataset, baseline, source, model))
         identity = {
-            "method": _plain(settings.method),
+            "method": _plain(settings.method, CHOOSES_FILES),
             "target": settings.target.name,
             "seed": settings.seed,
             "baseline": _plain(settings.baseline),
@@ -85,6 +86,8 @@ class Cell:
             "packages": library_versions(*made_of),
             "code": code_hash(*made_of),
         }
+        if hashes := hashes_of_files(method, model):
+            identity["files_sha256"] = hashes
         resized = settings.resize is not Resize.refuse
         stages = {}
         for name, metric in metrics.items():

@@ -80,6 +80,20 @@ def modules_of(*things: object) -> list[str]:
     return modules
 
 
+def hashes_of_files(method: object, model: object) -> list[str]:
+    """Hash the files that a method, or one in its fields, reads for a model.
+
+    It names them by ``files(model)``; one without reads none.
+    """
+    own = method.files(model) if hasattr(method, "files") else []
+    hashes = [hashlib.sha256(file.read_bytes()).hexdigest() for file in own]
+    for field in dataclasses.fields(method):  # type: ignore[arg-type]  # every method is one
+        value = getattr(method, field.name)
+        if dataclasses.is_dataclass(value):
+            hashes += hashes_of_files(value, model)
+    return hashes
+
+
 def version_of(package: str) -> str:
     """Return the installed version of a distribution."""
     try:
