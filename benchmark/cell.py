@@ -26,6 +26,7 @@ from benchmark.substrates import Substrate
 CHOOSES_IMAGES = ("limit", "seed", "manifest", "root")
 # These choose where weights lie; in the key stands what was found there.
 CHOOSES_WEIGHTS = ("weights", "weights_root", "pretrained", "pass_batch")
+CHOOSES_FILES = ("masker",)  # of a method, likewise
 # These show in a row's caption in any case.
 SHOWN = ("model.architecture", "model.precision", "dataset.preprocess", "dataset.split")
 
@@ -75,7 +76,7 @@ class Cell:
                 f"to {len(model.class_names) - 1}"
             )
         identity = {
-            "method": _plain(settings.method),
+            "method": _plain(settings.method, CHOOSES_FILES),
             "target": settings.target,
             "seed": settings.seed,
             "baseline": _plain(settings.baseline),
@@ -90,7 +91,7 @@ class Cell:
             "packages": library_versions(*made_of),
             "code": code_hash(*made_of),
         }
-        if data := fingerprints_of(method):  # images of its own, which the settings do not name
+        if data := fingerprints_of(model, method):  # what the settings do not name
             identity["method_data"] = data
         resized = settings.resize is not Resize.refuse
         stages = {}

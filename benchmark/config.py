@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import math
 import typing
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -64,13 +65,22 @@ def load(*overrides: str) -> Settings:
     Raises:
         BadInput: a choice, key or value is wrong; the message says which.
     """
+    return settings_of(*composed("config", overrides))
+
+
+def composed(name: str, overrides: Sequence[str]) -> tuple[DictConfig, DictConfig]:
+    """Compose a primary file of ``conf/``, such as ``config``; return it and Hydra's own node.
+
+    Raises:
+        BadInput: a choice, key or value is wrong; the message says which.
+    """
     prepare()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         try:
-            config = compose("config", list(overrides), return_hydra_config=True)
+            config = compose(name, list(overrides), return_hydra_config=True)
         except (HydraException, OmegaConfBaseException, ValueError) as error:
             raise BadInput(one_line(error)) from error
-    return settings_of(config, config.hydra)
+    return config, config.hydra
 
 
 def settings_of(config: DictConfig, hydra: DictConfig) -> Settings:
@@ -92,7 +102,8 @@ def build(node: DictConfig, key: str) -> Any:
     """Make the object that a node's ``_target_`` names, out of the node's other values.
 
     Nested nodes with a ``_target_`` are built first. The target has to be a dataclass: its fields
-    are the schema, so a wrong type, an unknown key and a missing value are refused by name.
+    are the schema, so a wrong type, an unknown key and a missing value are refused by name. The key
+    is where the node stands, empty for the whole of a file.
 
     Raises:
         BadInput: with the key, such as ``method.res``, what came and what was expected.
@@ -102,12 +113,13 @@ def build(node: DictConfig, key: str) -> Any:
     target = values.pop("_target_", None)
     if not isinstance(target, str):
         raise BadInput(f"{key} needs a _target_, the dataclass it stands for; got {node}")
+    prefix = f"{key}." if key else ""
     built = {
-        name: build(value, f"{key}.{name}")
+        name: build(value, f"{prefix}{name}")
         for name, value in values.items()
         if isinstance(value, DictConfig) and "_target_" in value
     }
-    return _checked(_find(target, key), values, f"{key}.", built)
+    return _checked(_find(target, key), values, prefix, built)
 
 
 def prepare() -> None:

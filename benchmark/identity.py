@@ -79,15 +79,19 @@ def modules_of(*things: object) -> list[str]:
     return modules
 
 
-def fingerprints_of(*things: object) -> list[str]:
-    """List what objects, and those in their fields, say their data are (``fingerprint()``)."""
+def fingerprints_of(model: object, *things: object) -> list[str]:
+    """List what objects, and those in their fields, say of data of their own.
+
+    One that reads files or other images says by ``fingerprint(model)`` which they are.
+    """
     found = []
     for thing in things:
         if callable(own := getattr(thing, "fingerprint", None)):
-            found.append(own())
+            found.append(own(model))
         if dataclasses.is_dataclass(thing) and not isinstance(thing, type):
             values = [getattr(thing, field.name) for field in dataclasses.fields(thing)]
-            found += fingerprints_of(*(each for each in values if dataclasses.is_dataclass(each)))
+            inner = (each for each in values if dataclasses.is_dataclass(each))
+            found += fingerprints_of(model, *inner)
     return found
 
 

@@ -63,7 +63,7 @@ def ids_of(background):
 def test_what_the_run_explains_changes_nothing(changes):
     other = replace(BACKGROUND, dataset=replace(DATA, **changes))
     assert ids_of(other) == ids_of(BACKGROUND)
-    assert other.fingerprint() == BACKGROUND.fingerprint()
+    assert other.fingerprint(None) == BACKGROUND.fingerprint(None)
 
 
 def test_a_seed_chooses_the_images_and_a_smaller_count_fewer_of_them():
@@ -100,7 +100,7 @@ def test_as_many_images_as_there_are_is_one_too_many():
     with pytest.raises(
         BadInput, match=r"count=200 needs a data set of more images .* drawn has 200"
     ):
-        replace(BACKGROUND, count=200).fingerprint()
+        replace(BACKGROUND, count=200).fingerprint(None)
     with pytest.raises(BadInput, match="count of at least 1, got 0"):
         replace(BACKGROUND, count=0)
 

@@ -3,6 +3,7 @@
 import functools
 import random
 import re
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from toys import Recorder, Tiny, batch_of, classifier, explain, images_of
 import benchmark.config
 from benchmark.config import about_methods, build, load
 from benchmark.interfaces import BadInput
+from benchmark.masker import Masker, find_maps
+from benchmark.masker_files import save as save_masker
 from benchmark.quick import quick
 from benchmark.resolution import check_resolution, native_resolution
 
@@ -33,6 +36,7 @@ SEEDED = {
     "sobol",
 }
 SIZE, CLASSES, RES = 32, 5, 28
+KEPT = tempfile.TemporaryDirectory()  # files that methods read
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -40,6 +44,8 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 def method_of(name):
     # A data set of images as small as the toy classifier's, for methods that compare with others.
     settings = load(f"method={name}", f"res={RES}", "dataset._target_=toys.Drawn")
+    if "masker" in settings.method:
+        settings.method.masker = str(untrained_masker())
     return settings, build(quick(settings.method), "method")
 
 
@@ -53,6 +59,17 @@ def model_of(pass_batch=20, kind=Recorder):
         std=STD,
         pass_batch=pass_batch,
     )
+
+
+@functools.cache
+def untrained_masker():
+    """Write a masking network for the tiny one; what it draws shall not move other tests."""
+    file = Path(KEPT.name) / "masker.safetensors"
+    model = model_of()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        save_masker(Masker(find_maps(model), CLASSES, width=4), model, file, {})
+    return file
 
 
 @pytest.fixture(scope="module")
