@@ -71,8 +71,8 @@ def shared(folders: Sequence[RunFolder], images: int) -> Shared:
 def heatmap_grid(folders: Sequence[RunFolder], images: int) -> Figure:
     """Draw images x runs: the image, then each run's heatmap over it.
 
-    Each heatmap is scaled to its own smallest and largest cell; below it stand its deletion and
-    insertion scores where the run has them.
+    Each heatmap is scaled on its own; below it stand its deletion and insertion scores where the
+    run has them.
 
     Raises:
         BadInput: the runs share no image, or the data is no longer where it was.
@@ -149,9 +149,16 @@ def _without_ticks(panels: NDArray[Any]) -> None:
 
 
 def _overlay(picture: NDArray[np.float32], heatmap: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Lay a heatmap [r, r] over a picture [H, W, 3], enlarged without smoothing its cells."""
-    low, high = float(heatmap.min()), float(heatmap.max())
-    scaled = (heatmap - low) / (high - low) if high > low else np.zeros_like(heatmap)
+    """Lay a heatmap [r, r] over a picture [H, W, 3], enlarged without smoothing its cells.
+
+    The dark end is the smallest cell, or 0 where some speak against the target; the bright end is
+    the value that one cell in 200 reaches.
+    """
+    low, high = max(0.0, float(heatmap.min())), float(np.quantile(heatmap, 0.995))
+    if high <= low:
+        low, high = float(heatmap.min()), float(heatmap.max())
+    spread = high - low
+    scaled = np.clip((heatmap - low) / spread, 0, 1) if spread > 0 else np.zeros_like(heatmap)
     size, res = picture.shape[0], heatmap.shape[0]
     cell = np.minimum(np.arange(size) * res // size, res - 1)
     colours = mpl.colormaps["inferno"](scaled[cell][:, cell])[..., :3]
