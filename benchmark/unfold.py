@@ -140,7 +140,6 @@ def until(network: fx.GraphModule, node: fx.Node) -> fx.GraphModule:
         if each is node:
             break
     graph.output(copied[node])
-    graph.eliminate_dead_code()
     return fx.GraphModule(network, graph)
 
 

@@ -37,8 +37,6 @@ _MOVES_CALLED = ("flatten", "size", "view", "transpose", "contiguous", "chunk")
 # Functions of each colour by itself, such as Inception's own normalisation.
 _COLOURWISE = (operator.getitem, torch.unsqueeze, operator.mul, operator.add, torch.cat)
 
-_BOUNDED = Stabilizer(1e-6, clip=True)  # divides by nothing smaller, and else leaves sums intact
-
 
 @dataclass(frozen=True)
 class LRP(PixelAttribution):
@@ -68,15 +66,15 @@ class LRP(PixelAttribution):
         low, high = _colours(model, until(network, image))
         seen = watch(network, image)
         stabilizer = Stabilizer(self.epsilon, norm_scale=self.relative)
-        last = _weighted(network)[-1]
+        last = _last_weighted(model, network)
 
         def rule(node: fx.Node) -> Hook:
             convolution = isinstance(network.get_submodule(str(node.target)), nn.Conv2d)
             if self.rules is Rules.epsilon or not convolution or node is last:
                 return Epsilon(stabilizer)
-            return ZBox(low, high) if node.args[0] is seen else ZPlus()
+            return ZBox(low, high, _apart) if node.args[0] is seen else ZPlus(_apart)
 
-        shared = Norm(stabilizer) if self.rules is Rules.epsilon else Norm()
+        shared = Norm(stabilizer) if self.rules is Rules.epsilon else Norm(_apart)
         composite = _composite(model, network, image, rule=rule, shared=shared, method="lrp")
         return _relevance(model, batch, network, seen, composite, start=torch.detach)
 
@@ -112,7 +110,7 @@ class ExcitationBackprop:
         won = _relevance(model, batch, network, seen, composite, start=torch.ones_like).sum(1)
         if not self.contrastive:
             return won
-        last = network.get_submodule(str(_weighted(network)[-1].target))
+        last = network.get_submodule(str(_last_weighted(model, network).target))
         for name, parameter in list(last.named_parameters()):
             setattr(last, name, nn.Parameter(-parameter, requires_grad=False))
         lost = _relevance(model, batch, network, seen, composite, start=torch.ones_like).sum(1)
@@ -120,25 +118,29 @@ class ExcitationBackprop:
 
     def _place(self, model: Classifier, network: fx.GraphModule) -> tuple[int, fx.Node, Composite]:
         """Find the map: its side, what makes it, and the rules that lead there."""
+
+        def rules_after(node: fx.Node) -> Composite:
+            win, share = ZPlus(_apart, zero_params="bias"), _positive_share()
+            name = "excitation_backprop"
+            return _composite(model, network, node, rule=lambda _: win, shared=share, method=name)
+
         sides = _sides(model, network)
         if self.finer >= len(sides):
+            rules_after(_image(network))  # says what is in the way where there is no map at all
             raise BadInput(
-                f"excitation_backprop finds {len(sides)} maps to hand relevance to in "
-                f"{type(model.network).__name__}, of sides {', '.join(map(str, sides)) or '-'}: "
-                f"finer={self.finer} is too much"
+                f"excitation_backprop cannot go finer={self.finer} steps: the maps of "
+                f"{type(model.network).__name__} have sides {', '.join(map(str, sides)) or '-'}"
             )
         side = list(sides)[self.finer]
         place = next(node for node in network.graph.nodes if node.name == sides[side])
-        win = ZPlus(_BOUNDED, zero_params="bias")
-        composite = _composite(
-            model,
-            network,
-            place,
-            rule=lambda _: win,
-            shared=_positive_share(),
-            method="excitation_backprop",
-        )
-        return side, place, composite
+        return side, place, rules_after(place)
+
+
+def _apart(outputs: Tensor) -> Tensor:
+    """Keep outputs [B, ...] from 0, where they are below a millionth of their mean size."""
+    size = outputs.square().mean(tuple(range(1, outputs.ndim)), keepdim=True).sqrt()
+    least = 1e-6 * size + 1e-30
+    return torch.where(outputs.abs() < least, least.copysign(outputs), outputs)
 
 
 def _positive_share() -> Hook:
@@ -146,7 +148,7 @@ def _positive_share() -> Hook:
     return BasicHook(
         input_modifiers=[lambda given: given.clamp(min=0)],
         param_modifiers=[NoMod(param_keys=[])],
-        gradient_mapper=lambda relevance, outputs: relevance / _BOUNDED(outputs[0]),
+        gradient_mapper=lambda relevance, outputs: relevance / _apart(outputs[0]),
         reducer=lambda inputs, gradients: inputs[0] * gradients[0],
     )
 
@@ -167,6 +169,7 @@ def _composite(
     """
     nodes = list(network.graph.nodes)
     chosen: list[tuple[tuple[str], Hook]] = []
+    unknown: set[str] = set()
     for node in nodes[nodes.index(start) + 1 :]:
         module = network.get_submodule(str(node.target)) if node.op == "call_module" else None
         name = (str(node.target),)
@@ -183,10 +186,13 @@ def _composite(
             or (node.op == "call_method" and node.target in _MOVES_CALLED)
         ):
             kind = type(module).__name__ if module else getattr(node.target, "__name__", name[0])
-            raise BadInput(
-                f"{method} has no rule for {kind}, which {type(model.network).__name__} is made "
-                "of; it explains networks of convolutions, dense layers, ReLU, pooling and sums"
-            )
+            unknown.add(kind)
+    if unknown:
+        raise BadInput(
+            f"{method} has no rule for {', '.join(sorted(unknown))} in "
+            f"{type(model.network).__name__}; it explains networks of convolutions, dense layers, "
+            "ReLU, pooling and sums"
+        )
     return NameMapComposite(chosen)
 
 
@@ -235,14 +241,19 @@ class _FullPrecision(nn.Module):
         return logits
 
 
-def _weighted(network: fx.GraphModule) -> list[fx.Node]:
-    """List the layers with weights, in order; the last makes the logits."""
-    return [
-        node
-        for node in network.graph.nodes
-        if node.op == "call_module"
-        and isinstance(network.get_submodule(str(node.target)), _WEIGHTED)
-    ]
+def _last_weighted(model: Classifier, network: fx.GraphModule) -> fx.Node:
+    """Find the layer with weights that makes the logits."""
+    found: fx.Node | None = None
+    for node in network.graph.nodes:
+        if node.op == "call_module":
+            module = network.get_submodule(str(node.target))
+            found = node if isinstance(module, _WEIGHTED) else found
+    if found is None:
+        raise BadInput(
+            f"{type(model.network).__name__} has neither convolution nor dense layer, which lrp "
+            "and excitation_backprop hand relevance through"
+        )
+    return found
 
 
 def _image(network: fx.GraphModule) -> fx.Node:
@@ -285,7 +296,7 @@ def _sides(model: Classifier, network: fx.GraphModule) -> dict[int, str]:
         first: dict[int, str] = {}
         made: set[int] = set()
         nodes = list(network.graph.nodes)
-        begin, end = nodes.index(_image(network)) + 1, nodes.index(_weighted(network)[-1])
+        begin, end = nodes.index(_image(network)) + 1, nodes.index(_last_weighted(model, network))
         for node in cuts(network):
             shape: tuple[int, ...] = getattr(node.meta.get("tensor_meta"), "shape", ())
             square = len(shape) == 4 and shape[-1] == shape[-2] > 1
