@@ -19,8 +19,13 @@ from benchmark.resolution import check_resolution, native_resolution
 METHODS = sorted(file.stem for file in (Path(benchmark.config.CONF) / "method").glob("*.yaml"))
 WITHOUT_IMAGE = {"random", "centre"}  # they can do any resolution
 SEEDED = {
+    "guided_backprop_smoothgrad",
     "igos",
+    "integrated_gradients_smoothgrad",
     "random",
+    "smoothgrad",
+    "smoothgrad_squared",
+    "vargrad",
 }
 SIZE, CLASSES, RES = 32, 5, 28
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
