@@ -144,4 +144,6 @@ class ImageClassifier:
         if rows is None:
             passes += images / len(passes)
         else:
-            passes.index_add_(0, rows, torch.full_like(rows, images / len(rows), dtype=passes.dtype))
+            passes.index_add_(
+                0, rows, torch.full_like(rows, images / len(rows), dtype=passes.dtype)
+            )
