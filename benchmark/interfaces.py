@@ -147,7 +147,11 @@ class Classifier(Protocol):
     def passes_of(self, rows: Tensor) -> AbstractContextManager[None]:
         """Count the passes inside the block for these rows of the batch only.
 
-        Outside such a block a pass over M images counts M/B for each of the B images in hand.
+        A row that is named twice gets two shares. Inside another such block, rows are places in
+        that block's rows: a method that calls another on inputs of its own making says by the
+        outer block which image each input belongs to.
+
+        Outside any block a pass over M images counts M/B for each of the B images in hand.
         """
         ...
 

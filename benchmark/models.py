@@ -125,8 +125,12 @@ class ImageClassifier:
 
     @contextmanager
     def passes_of(self, rows: Tensor) -> Iterator[None]:
-        """Count the passes inside the block for these rows of the batch only."""
-        rows = rows.cpu()
+        """Count the passes inside the block for these rows of the batch only.
+
+        A row that is named twice gets two shares. In a block within a block, rows are places in
+        the outer one's rows, so that a method which calls another names the images of each input.
+        """
+        rows = rows.cpu() if self._rows is None else self._rows[rows.cpu()]
         if (needed := int(rows.max()) + 1) > len(self.forward_passes):
             self.begin_count(needed)  # used without a run, where nobody reads the counts
         outer, self._rows = self._rows, rows

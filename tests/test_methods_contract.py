@@ -25,15 +25,20 @@ SEEDED = {
     "expected_gradients",
     "expected_gradients_layer",
     "gradient_shap",
+    "guided_backprop_smoothgrad",
     "hsic",
     "igos",
     "integrated_gradients_noise",
+    "integrated_gradients_smoothgrad",
     "kernel_shap",
     "lime",
     "random",
     "rise",
     "rise_8000",
+    "smoothgrad",
+    "smoothgrad_squared",
     "sobol",
+    "vargrad",
 }
 SIZE, CLASSES, RES = 32, 5, 28
 KEPT = tempfile.TemporaryDirectory()  # files that methods read

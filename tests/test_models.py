@@ -160,21 +160,53 @@ def test_passes_made_for_some_rows_count_for_those_rows_only():
     model.begin_count(4)
     with model.passes_of(torch.tensor([3, 1])):
         gradient(model, images_of(6, 32))
-        with model.passes_of(torch.tensor([0])):
-            model(images_of(2, 32))
+    with model.passes_of(torch.tensor([0])):
         model(images_of(2, 32))
     model(images_of(4, 32))
-    assert model.forward_passes.tolist() == [3, 5, 1, 5]
+    assert model.forward_passes.tolist() == [3, 4, 1, 4]
     assert model.backward_passes.tolist() == [0, 3, 0, 3]
 
 
-def test_a_row_named_twice_counts_twice():
+def test_rows_within_a_block_are_places_in_its_rows():
+    model = classifier(Tiny(), classes=5)
+    model.begin_count(4)
+    with model.passes_of(torch.tensor([3, 1, 0])):
+        with model.passes_of(torch.tensor([2, 0])):
+            gradient(model, images_of(2, 32))
+            with model.passes_of(torch.tensor([1])):
+                model(images_of(5, 32))
+        model(images_of(3, 32))
+    assert model.forward_passes.tolist() == [2, 1, 0, 7]
+    assert model.backward_passes.tolist() == [1, 0, 0, 1]
+
+
+def test_a_row_named_twice_counts_two_inputs():
     model = classifier(Tiny(), classes=5)
     model.begin_count(3)
-    with model.passes_of(torch.tensor([2, 0, 2])):
+    with model.passes_of(torch.tensor([2, 2, 1])):
         gradient(model, images_of(3, 32))
-    assert model.forward_passes.tolist() == [1, 0, 2]
-    assert model.backward_passes.tolist() == [1, 0, 2]
+        with model.passes_of(torch.tensor([0, 1])):
+            gradient(model, images_of(2, 32))
+    assert model.forward_passes.tolist() == [0, 1, 4]
+    assert model.backward_passes.tolist() == [0, 1, 4]
+
+
+def test_a_classifier_around_another_network_keeps_the_rows_it_was_made_in():
+    model = classifier(Tiny(), classes=5)
+    model.begin_count(2)
+    with model.passes_of(torch.tensor([1, 1])):
+        other = model.with_network(Tiny())
+        with other.passes_of(torch.tensor([0])):
+            gradient(other, images_of(1, 32))
+    assert model.forward_passes.tolist() == [0, 1]
+    assert model.backward_passes.tolist() == [0, 1]
+
+
+def test_rows_may_be_named_without_a_count():
+    model = classifier(Tiny(), classes=5)
+    with model.passes_of(torch.tensor([2, 4])), model.passes_of(torch.tensor([1])):
+        model(images_of(1, 32))
+    assert model.forward_passes.tolist() == [0, 0, 0, 0, 1]
 
 
 def test_a_backward_pass_counts_for_the_rows_of_its_forward_pass():
