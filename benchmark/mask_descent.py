@@ -30,9 +30,7 @@ class MaskDescent:
     baseline: Substrate
     iterations: int
     points: int  # S, points on the path to the current composite
-    noise: (
-        Noise  # on path points; rgb: every channel; red: as the 2019 code of I-GOS
-    )
+    noise: Noise  # on path points; rgb: every channel; red: as the 2019 code of I-GOS
     noise_sd: float  # in normalised colour units
     line_search: LineSearch  # what the Armijo test looks at; fixed: no test, step is step_upper
     step_upper: float  # first step tried

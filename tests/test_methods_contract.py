@@ -20,6 +20,9 @@ METHODS = sorted(file.stem for file in (Path(benchmark.config.CONF) / "method").
 WITHOUT_IMAGE = {"random", "centre"}  # they can do any resolution
 SEEDED = {
     "igos",
+    "igos_plus",
+    "igos_plus_plus",
+    "mask",
     "random",
 }
 SIZE, CLASSES, RES = 32, 5, 28
