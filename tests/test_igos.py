@@ -22,9 +22,12 @@ from toys import (
     images_of,
 )
 
+from benchmark.attribution import Score
 from benchmark.interfaces import BadInput
+from benchmark.mask_descent import LineSearch
+from benchmark.masking import Noise
 from benchmark.substrates import Blur
-from methods.igos import IGOS, LineSearch, Noise, Score
+from methods.igos import IGOS
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 QUIET = IGOS(

@@ -7,6 +7,7 @@ test says otherwise: the network then sees the image's own numbers, bit for bit.
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -260,3 +261,29 @@ def enlarge(mask: Tensor, size: int) -> Tensor:
     """Enlarge a mask [r, r] to [size, size] in double precision, without torch's own code."""
     matrix = bilinear_matrix(size, mask.shape[-1])
     return matrix @ mask.double() @ matrix.T
+
+
+class InDouble:
+    """One image, its baseline and the score of its target in double precision, for slow code."""
+
+    def __init__(self, model, batch: Batch, row: int, baseline, res: int) -> None:
+        self.network, self.target = deepcopy(model.network).double(), int(batch.targets[row])
+        self.mean, self.std = (each.double().view(3, 1, 1) for each in (model.mean, model.std))
+        self.image = batch.images[row].double()
+        self.baseline = baseline(model, batch)[row].double()
+        self.matrix = bilinear_matrix(self.image.shape[-1], res)
+
+    def score(self, image: Tensor) -> Tensor:
+        logits = self.network(((image - self.mean) / self.std)[None])[0]
+        return logits.exp()[self.target] / logits.exp().sum()
+
+    def large(self, mask: Tensor) -> Tensor:
+        return self.matrix @ mask @ self.matrix.T
+
+    def deleted(self, kept: Tensor) -> Tensor:
+        """The image under an enlarged mask [H, W]."""
+        return self.image * kept + self.baseline * (1 - kept)
+
+    def inserted(self, kept: Tensor) -> Tensor:
+        """What the mask takes away, over the baseline."""
+        return self.image * (1 - kept) + self.baseline * kept

@@ -1,0 +1,120 @@
+"""What I-GOS and its kin share: their settings, and a step along an integrated gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from benchmark.attribution import Score
+from benchmark.interfaces import BadInput, Batch, Classifier
+from benchmark.masking import Noise, Objective, Term
+from benchmark.substrates import Substrate
+
+LineSearch = Enum("LineSearch", "clean path fixed")
+
+
+@dataclass(frozen=True)
+class MaskDescent:
+    """Masks that minimise an objective, found by backtracking along its integrated gradient."""
+
+    name: ClassVar[str]  # for messages
+
+    res: int  # cells along a side of the mask
+    l1: float  # weight of mean|1 - M|; higher = smaller masks
+    tv: float  # weight of the total variation; higher = smoother masks
+    baseline: Substrate
+    iterations: int
+    points: int  # S, points on the path to the current composite
+    noise: Noise  # on path points; rgb: every channel; red: as the 2019 code of I-GOS
+    noise_sd: float  # in normalised colour units
+    line_search: LineSearch  # what the Armijo test looks at; fixed: no test, step is step_upper
+    step_upper: float  # first step tried
+    step_factor: float  # each further step is this much of the last
+    step_lower: float  # below this the step is taken without a test
+    armijo: float  # share of the decrease promised by the gradient that must be reached
+    score: Score
+
+    def __post_init__(self) -> None:
+        if self.res < 2 or self.iterations < 1 or self.points < 1:
+            raise BadInput(
+                f"{self.name} needs res of at least 2 and iterations and points of at least 1, got "
+                f"res={self.res} iterations={self.iterations} points={self.points}"
+            )
+        if min(self.l1, self.tv, self.noise_sd, self.armijo) < 0:
+            raise BadInput(f"{self.name} needs l1, tv, noise_sd and armijo of at least 0")
+        if not (0 < self.step_lower <= self.step_upper and 0 < self.step_factor < 1):
+            raise BadInput(
+                f"{self.name} needs 0 < step_lower <= step_upper and 0 < step_factor < 1, got "
+                f"{self.step_lower}, {self.step_upper} and {self.step_factor}"
+            )
+
+    def objective(
+        self,
+        model: Classifier,
+        batch: Batch,
+        terms: Sequence[Term],
+        roughness: Callable[[Tensor, Tensor], Tensor],
+    ) -> Objective:
+        """State what is minimised; ``roughness`` is what ``tv`` weighs."""
+        if self.res > batch.images.shape[-1]:
+            raise BadInput(
+                f"res={self.res} is finer than the image; {self.name} works up to "
+                f"{batch.images.shape[-1]}"
+            )
+        return Objective(
+            model,
+            batch,
+            terms,
+            baseline=self.baseline,
+            l1=self.l1,
+            tv=self.tv,
+            roughness=roughness,
+            points=self.points,
+            noise=self.noise,
+            noise_sd=self.noise_sd,
+            score=self.score,
+        )
+
+    def start(self, objective: Objective, count: int = 1) -> tuple[Tensor, Tensor]:
+        """Return masks of ones [B, count, r, r] and the objective's terms there [B]."""
+        rows = objective.all_rows
+        masks = torch.ones(len(rows), count, self.res, self.res, device=rows.device)
+        return masks, objective.losses(masks, rows)
+
+    def step(self, objective: Objective, masks: Tensor, losses: Tensor) -> tuple[Tensor, Tensor]:
+        """Take one step against the integrated gradient, of one length for all masks of an image.
+
+        Each image backtracks on its own: it leaves ``rows`` once its step is accepted.
+
+        Args:
+            objective: what is minimised.
+            masks: [B, m, r, r].
+            losses: the objective's terms there [B].
+
+        Returns:
+            New masks, and the terms there as the search measured them; ``losses`` where it did not.
+        """
+        gradient, path_losses = objective.path_gradient(masks)
+        on_path = self.line_search is LineSearch.path
+        rows = objective.all_rows
+        before = objective.penalty(masks, rows) + (path_losses if on_path else losses)
+        promised = self.armijo * gradient.flatten(1).square().sum(1)  # [B], per unit of step
+        step = torch.full_like(promised, self.step_upper)
+        masks, losses = masks.clone(), losses.clone()
+        start = masks.clone()
+        while len(rows):
+            trial = (start[rows] - step[rows].view(-1, 1, 1, 1) * gradient[rows]).clamp(0, 1)
+            masks[rows] = trial
+            if self.line_search is LineSearch.fixed:
+                break
+            losses[rows] = (objective.path_losses if on_path else objective.losses)(trial, rows)
+            after = objective.penalty(trial, rows) + losses[rows]
+            missed = after > before[rows] - step[rows] * promised[rows]
+            rows = rows[missed & (step[rows] >= self.step_lower)]
+            step[rows] *= self.step_factor
+        return masks, losses
