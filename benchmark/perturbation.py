@@ -65,7 +65,7 @@ def scores_with(
     """
     values = []
     for part in chunks(len(kept), model.pass_batch):
-        masks = kept[part][:, parts][:, None].float()  # [n, 1, H, W]
+        masks = kept[part].float()[:, parts][:, None]  # [n, 1, H, W]
         values.append(scores_under(model, batch, row, hidden, masks, score=score))
     return torch.cat(values)
 

@@ -1,4 +1,4 @@
-"""Leave one out: Explaining Classifications For Individual Instances (Robnik-Šikonja 2008)."""
+"""Leave one out: the prediction differences of Robnik-Šikonja & Kononenko (2008), part by part."""
 
 from __future__ import annotations
 
