@@ -169,7 +169,8 @@ def _composite(
     """
     nodes = list(network.graph.nodes)
     chosen: list[tuple[tuple[str], Hook]] = []
-    unknown: set[str] = set()
+    layers: set[str] = set()
+    functions: set[str] = set()
     for node in nodes[nodes.index(start) + 1 :]:
         module = network.get_submodule(str(node.target)) if node.op == "call_module" else None
         name = (str(node.target),)
@@ -185,11 +186,13 @@ def _composite(
             or (node.op == "call_function" and node.target in _MOVES)
             or (node.op == "call_method" and node.target in _MOVES_CALLED)
         ):
-            kind = type(module).__name__ if module else getattr(node.target, "__name__", name[0])
-            unknown.add(kind)
-    if unknown:
+            if module:
+                layers.add(type(module).__name__)
+            else:
+                functions.add(getattr(node.target, "__name__", name[0]))
+    if layers or functions:
         raise BadInput(
-            f"{method} has no rule for {', '.join(sorted(unknown))} in "
+            f"{method} has no rule for {', '.join(sorted(layers or functions))} in "
             f"{type(model.network).__name__}; it explains networks of convolutions, dense layers, "
             "ReLU, pooling and sums"
         )

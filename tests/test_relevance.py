@@ -342,7 +342,7 @@ class With(nn.Module):
 
 class Product(nn.Module):
     def forward(self, maps):
-        return maps * torch.sigmoid(maps)
+        return maps * maps
 
 
 BLOCK = torchvision.models.convnext.CNBlockConfig
@@ -355,7 +355,7 @@ BLOCK = torchvision.models.convnext.CNBlockConfig
         (With(nn.SiLU()), "SiLU"),
         (With(nn.LayerNorm(SIZE)), "LayerNorm"),
         (With(nn.Sequential(nn.ReLU(), nn.BatchNorm2d(3))), "BatchNorm2d"),
-        (With(Product()), "Sigmoid, mul"),
+        (With(Product()), "mul"),
         (
             torchvision.models.ConvNeXt([BLOCK(4, 8, 1), BLOCK(8, None, 1)], num_classes=CLASSES),
             "GELU, LayerNorm",
@@ -370,7 +370,7 @@ BLOCK = torchvision.models.convnext.CNBlockConfig
 @pytest.mark.parametrize("method", [EPSILON, COMPOSITE, replace(PLAIN, finer=0)])
 def test_a_layer_without_a_rule_is_refused_by_name(method, network, kind):
     model = model_of(network.eval())
-    with pytest.raises(BadInput, match=f"has no rule for {kind}.* in {type(network).__name__};"):
+    with pytest.raises(BadInput, match=f"has no rule for {kind} in {type(network).__name__};"):
         explain(method, model, batch())
 
 
