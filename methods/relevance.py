@@ -85,6 +85,8 @@ class ExcitationBackprop:
 
     Winners are drawn in proportion to activation times positive weight (MWP). ``contrastive`` takes
     off what a network with the last layer's sign turned gives, and keeps what is positive (c-MWP).
+    Where ReLU follows that layer, as in SqueezeNet, the turned network has winners only in cells
+    that speak against the target: none where there are no such cells.
     """
 
     contrastive: bool

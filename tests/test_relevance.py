@@ -362,7 +362,7 @@ BLOCK = torchvision.models.convnext.CNBlockConfig
         ),
         (
             torchvision.models.VisionTransformer(SIZE, 4, 1, 1, 8, 8, num_classes=CLASSES),
-            "GELU, LayerNorm",
+            "GELU, LayerNorm, MultiheadAttention",
         ),
     ],
     ids=lambda each: type(each).__name__ if isinstance(each, nn.Module) else str(each),
