@@ -185,13 +185,13 @@ def layer_resolution(model: Classifier, layer: nn.Module) -> int:
     Raises:
         BadInput: the output is not a square map, or the layer is used other than once.
     """
-    seen: list[Tensor] = []
+    seen: list[object] = []
     with _hooked(layer, lambda *call: seen.append(call[2])), torch.no_grad():
         model(torch.zeros(1, 3, model.input_size, model.input_size, device=model.device))
-    if len(seen) != 1 or seen[0].ndim != 4 or seen[0].shape[-1] != seen[0].shape[-2]:
+    shapes = [list(each.shape[1:]) for each in seen if isinstance(each, Tensor)]
+    if not (len(seen) == len(shapes) == 1 and len(shapes[0]) == 3 and shapes[0][1] == shapes[0][2]):
         raise BadInput(
-            f"the layer {type(layer).__name__} has outputs of the shapes "
-            f"{[list(each.shape[1:]) for each in seen]}: a layer that makes one square map is "
-            "needed"
+            f"the layer {type(layer).__name__} has {len(seen)} outputs, of the shapes {shapes}: a "
+            "layer that makes one square map is needed"
         )
-    return seen[0].shape[-1]
+    return shapes[0][1]

@@ -20,6 +20,7 @@ from benchmark.memory import keep_freed_memory
 from benchmark.model_sources import RANDOM, ModelSource, weights_hash
 from benchmark.models import ImageClassifier
 from benchmark.records import RunFolder
+from benchmark.resolution import native_resolution
 from benchmark.substrates import Substrate
 
 # These choose images or where they lie; they change no image's result.
@@ -93,7 +94,8 @@ class Cell:
         }
         if data := fingerprints_of(model, method):  # what the settings do not name
             identity["method_data"] = data
-        resized = settings.resize is not Resize.refuse
+        native = native_resolution(method, model)
+        resized = settings.resize is not Resize.refuse and native != settings.res
         stages = {}
         for name, metric in metrics.items():
             made_by = {
@@ -178,7 +180,7 @@ class Cell:
     def title(self) -> str:
         """Name the method with whatever was changed about it."""
         settings = self.settings
-        resized = "" if settings.resize is Resize.refuse else f" (resize={settings.resize.name})"
+        resized = "" if self.heatmaps == "heatmaps" else f" (resize={settings.resize.name})"
         shape = f"{settings.choices['method']} at {settings.res} x {settings.res}"
         return shape + resized + self._changed("method")
 

@@ -51,12 +51,12 @@ class Shared(NamedTuple):
 
 
 def shared(folders: Sequence[RunFolder], images: int) -> Shared:
-    """Find the first images that all runs explained; of each run, its finest heatmaps.
+    """Find the first images that all runs explained.
 
     Raises:
         BadInput: the runs share no image.
     """
-    outcomes = [max(folder.outcomes(), key=lambda each: each.res) for folder in folders]
+    outcomes = [_shown(folder) for folder in folders]
     manifests = [
         folder.ids(outcome.manifest) for folder, outcome in zip(folders, outcomes, strict=True)
     ]
@@ -66,6 +66,13 @@ def shared(folders: Sequence[RunFolder], images: int) -> Shared:
     started = folders[0].started()
     dataset = build(OmegaConf.create(started["settings"]["dataset"]), "dataset")
     return Shared(list(zip(folders, outcomes, strict=True)), ids, dataset, started["input_size"])
+
+
+def _shown(folder: RunFolder) -> Outcome:
+    """Choose what to draw of a run: the newest of its native heatmaps, or of the finest there are."""
+    newest = folder.outcomes()[::-1]
+    native = [outcome for outcome in newest if outcome.heatmaps == "heatmaps"]
+    return native[0] if native else max(newest, key=lambda each: each.res)
 
 
 def heatmap_grid(folders: Sequence[RunFolder], images: int) -> Figure:

@@ -23,11 +23,14 @@ COMPUTE = {
     "torchvision": "torchvision",
     "captum": "captum",
     "cv2": "opencv-python-headless",
+    "numpy": "numpy",
+    "scipy": "scipy",
     "shap": "shap",
     "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
     "zennit": "zennit",
 }
-PACKAGES = (*COMPUTE.values(), "numpy", "scipy", "scikit-learn", "pillow")
+PACKAGES = (*COMPUTE.values(), "pillow")
 
 
 def key_of(settings: dict[str, Any], length: int = 10) -> str:

@@ -160,8 +160,8 @@ class Method(Protocol):
     """A saliency method: a frozen dataclass whose fields are its hyper-parameters.
 
     One whose heatmaps have the resolution asked for has a field ``res``; any other says by
-    ``native(model)`` how many cells along a side its heatmaps have. One that reads files names them
-    by ``files(model)``: what is in them is part of a result's key.
+    ``native(model)`` how many cells along a side its heatmaps have. One that reads files, or
+    images of its own, says by ``fingerprint(model)`` which: they are part of a result's key.
     """
 
     def __call__(self, model: Classifier, batch: Batch) -> Tensor:

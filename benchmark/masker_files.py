@@ -36,6 +36,11 @@ def save(masker: Masker, model: Classifier, file: Path, made: dict[str, Any]) ->
     save_file(state, file, metadata={"masker": json.dumps(facts)})
 
 
+def own_file(model: Classifier, name: str) -> Path:
+    """Name the project's own file for these very weights of a classifier that is called so."""
+    return OWN_WEIGHTS / f"masker-{name}-{_digest(model)[:8]}.safetensors"
+
+
 def find_file(model: Classifier, given: str | None) -> Path:
     """Return the masker's file that was trained for these very weights of a classifier.
 
@@ -47,12 +52,16 @@ def find_file(model: Classifier, given: str | None) -> Path:
         BadInput: it cannot be read or belongs to another classifier, or there is none.
     """
     digest = _digest(model)
-    files = sorted(OWN_WEIGHTS.glob("masker-*.safetensors")) if given is None else [Path(given)]
-    found = {file: str(_facts(file)["classifier_sha256"]) for file in files}
-    for file, owner in found.items():
+    if given is None:
+        for file in OWN_WEIGHTS.glob(f"masker-*-{digest[:8]}.safetensors"):
+            if _facts(file)["classifier_sha256"] == digest:
+                return file
+        known = "no masker is there"
+    else:
+        owner = str(_facts(Path(given))["classifier_sha256"])
         if owner == digest:
-            return file
-    known = "no masker is there" if given is None else f"{given} is for {found[files[0]][:8]}, not"
+            return Path(given)
+        known = f"{given} is for {owner[:8]}, not"
     raise BadInput(
         f"{known} for a classifier with the weights {digest[:8]}: train one with {COMMAND} "
         "model=... dataset=..."

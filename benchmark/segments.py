@@ -51,19 +51,25 @@ class Slic:
 
     count: int  # how many to aim at
     compactness: float  # higher = squarer, lower = closer to the colours' edges
+    sigma: float  # pixels, of a blur before
 
     def __post_init__(self) -> None:
-        if self.count < 1 or self.compactness <= 0:
+        if self.count < 1 or self.compactness <= 0 or self.sigma < 0:
             raise BadInput(
-                "slic needs a count of at least 1 and compactness above 0, got "
-                f"count={self.count} compactness={self.compactness}"
+                "slic needs a count of at least 1, compactness above 0 and sigma of at least 0, got "
+                f"count={self.count} compactness={self.compactness} sigma={self.sigma}"
             )
 
     def __call__(self, image: Tensor) -> Tensor:
         """Number the superpixels."""
-        return _numbered(
-            slic(_pixels(image), self.count, compactness=self.compactness, start_label=0), image
+        found = slic(
+            _pixels(image),
+            self.count,
+            compactness=self.compactness,
+            sigma=self.sigma,
+            start_label=0,
         )
+        return _numbered(found, image)
 
 
 @dataclass(frozen=True)

@@ -23,10 +23,9 @@ from benchmark.cell import device_of
 from benchmark.config import build, composed, one_line
 from benchmark.interfaces import BadInput, Dataset
 from benchmark.masker import find_maps
-from benchmark.masker_files import COMMAND, save
+from benchmark.masker_files import COMMAND, own_file, save
 from benchmark.masker_training import Training
 from benchmark.memory import keep_freed_memory
-from benchmark.model_sources import OWN_WEIGHTS
 
 EXAMPLES = f"""examples:
   {COMMAND} model=scenes_resnet dataset=scenes
@@ -57,8 +56,8 @@ def run(overrides: Sequence[str]) -> Path:
     images, digest = read(training.dataset, model.input_size)
     print(f"{len(images)} images read in {time.perf_counter() - start:.0f} s", flush=True)
     masker, reached = training.fit(model, images)
-    file = OWN_WEIGHTS / f"masker-{hydra.runtime.choices.model}.safetensors"
-    file = file if training.out is None else Path(training.out)
+    own = own_file(model, str(hydra.runtime.choices.model))
+    file = own if training.out is None else Path(training.out)
     made = {
         "command": shlex.join([*COMMAND.split(), *overrides]),
         "settings": {

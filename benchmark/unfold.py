@@ -67,6 +67,20 @@ _ADDITIONS = (operator.add, operator.iadd, torch.add, "add", "add_")
 _IGNORED = ("inplace", "training", "p", "return_indices")
 
 
+class FullPrecision(nn.Module):
+    """A network that autocasting leaves alone: quotients of small numbers need their digits."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map normalised images [B, 3, H, W] to logits [B, K] in float32."""
+        with torch.autocast(images.device.type, enabled=False):
+            logits: Tensor = self.network(images.float())
+        return logits
+
+
 def unfold(network: nn.Module) -> fx.GraphModule:
     """Return a network that computes the same from modules used once, none of them in place.
 
@@ -79,13 +93,15 @@ def unfold(network: nn.Module) -> fx.GraphModule:
     """
     try:
         graph = fx.symbolic_trace(_shared_copy(network))
+        _use_once(graph)
         if _has_batch_norm(graph):
-            graph = cast(fx.GraphModule, fuse(graph, no_trace=True))
+            graph = cast(fx.GraphModule, fuse(graph, inplace=True, no_trace=True))
     except Exception as error:  # a tracer runs the network's own code, which may raise anything
         raise BadInput(
             f"{type(network).__name__} cannot be taken apart into its layers "
-            f"({(str(error).splitlines() or [type(error).__name__])[0]}), so methods that follow "
-            "relevance through the layers cannot explain it"
+            f"({(str(error).splitlines() or [type(error).__name__])[0]}), so methods that give "
+            "layers gradients of their own, such as lrp, deeplift and guided_backprop, cannot explain "
+            "it"
         ) from error
     for place, node in enumerate(list(graph.graph.nodes)):
         module = _module_for(graph, node)
@@ -143,14 +159,24 @@ def until(network: fx.GraphModule, node: fx.Node) -> fx.GraphModule:
     return fx.GraphModule(network, graph)
 
 
+def _use_once(graph: fx.GraphModule) -> None:
+    """Give every call of a module a copy of its own: what is merged into one is not into others."""
+    for place, node in enumerate(graph.graph.nodes):
+        if node.op == "call_module":
+            name = f"used_{place}"
+            graph.add_submodule(name, _shared_copy(graph.get_submodule(str(node.target))))
+            node.target = name
+    graph.recompile()
+
+
 def _module_for(graph: fx.GraphModule, node: fx.Node) -> nn.Module | None:
     """Make the module that a node of the graph becomes, or None where it stays as it is."""
     if node.op == "call_module":
         alone = len(node.args) == 1 and not node.kwargs
-        return _unhooked(graph.get_submodule(str(node.target))) if alone else None
+        return _not_in_place(graph.get_submodule(str(node.target))) if alone else None
     if node.op not in ("call_function", "call_method"):
         return None
-    if node.target in _ADDITIONS and all(isinstance(each, fx.Node) for each in node.args[:2]):
+    if node.target in _ADDITIONS and _adds_two(node):
         return Sum()
     if _is_spatial_mean(node):
         return SpatialMean(1)
@@ -159,7 +185,7 @@ def _module_for(graph: fx.GraphModule, node: fx.Node) -> nn.Module | None:
     return _AS_MODULE[node.target](**settings) if node.target in _AS_MODULE else None
 
 
-def _unhooked(module: nn.Module) -> nn.Module:
+def _not_in_place(module: nn.Module) -> nn.Module:
     """Copy a module for one use, not in place; Identity where it does nothing in evaluation."""
     if isinstance(module, nn.Dropout | StochasticDepth):
         return nn.Identity()
@@ -167,6 +193,11 @@ def _unhooked(module: nn.Module) -> nn.Module:
     if hasattr(own, "inplace"):
         own.inplace = False  # type: ignore[assignment]  # every torch module's is a bool
     return own
+
+
+def _adds_two(node: fx.Node) -> bool:
+    """Whether both summands are made by the network and neither is scaled on the way."""
+    return all(isinstance(each, fx.Node) for each in node.args[:2]) and not node.kwargs
 
 
 def _is_spatial_mean(node: fx.Node) -> bool:

@@ -42,10 +42,11 @@ class BlurIG(PixelAttribution):
         sigmas = self.max_sigma * (left.sqrt() if self.spacing is Spacing.sqrt else left)
         size = batch.images.shape[-1]
         blurs = torch.stack([blur_matrix(size, float(sigma)) for sigma in sigmas])
-        blurs = blurs.to(batch.images)[:, None]  # [P, 1, H, H]
+        blurs = blurs.to(batch.images.device)[:, None]  # [P, 1, H, H] float64
 
         def path(part: slice) -> Tensor:
-            return blurs @ batch.images[part, None] @ blurs.mT
+            # In float64: neighbouring blurs differ by little, and a GPU may round products.
+            return (blurs @ batch.images[part, None].double() @ blurs.mT).to(batch.images)
 
         return along_path(
             model, batch, path, points=self.steps + 1, weighting=self.weighting, score=self.score
@@ -59,7 +60,7 @@ def blur_matrix(size: int, sigma: float) -> Tensor:
     """
     reach = int(4 * sigma + 0.5)
     offsets = torch.arange(-reach, reach + 1)
-    weights = torch.exp(-0.5 * (offsets / max(sigma, 1e-3)) ** 2).double()
+    weights = torch.exp(-0.5 * (offsets.double() / max(sigma, 1e-3)) ** 2)
     places = (torch.arange(size)[:, None] + offsets) % (2 * size)
     places = torch.minimum(places, 2 * size - 1 - places)
     matrix = torch.zeros(size, size, dtype=torch.float64)

@@ -18,7 +18,7 @@ from benchmark.attribution import PixelAttribution, Score, target_scores
 from benchmark.images import chunks
 from benchmark.interfaces import BadInput, Batch, Classifier
 from benchmark.substrates import Substrate
-from benchmark.unfold import Sum, stack, unfold
+from benchmark.unfold import FullPrecision, Sum, stack, unfold
 
 _ELEMENTWISE: tuple[type[nn.Module], ...] = (
     *(nn.ReLU, nn.ReLU6, nn.Hardtanh, nn.LeakyReLU, nn.ELU, nn.SELU, nn.GELU, nn.SiLU),
@@ -64,7 +64,7 @@ class DeepLIFT(PixelAttribution):
             BadInput: the network multiplies features, normalises them by their own statistics, or
                 has another operation that the rule does not know.
         """
-        rescaled = model.with_network(rescale(model.network))
+        rescaled = model.with_network(FullPrecision(rescale(model.network)))
         references = self.baseline(model, batch)
         parts = []
         for part in chunks(len(batch.ids), max(1, model.pass_batch // 2)):

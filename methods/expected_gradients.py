@@ -71,7 +71,8 @@ class ExpectedGradients(PixelAttribution, _Sampled):
     def attribute(self, model: Classifier, batch: Batch) -> Tensor:
         """Return attributions [B, 3, H, W].
 
-        Over many samples they sum to score on image minus its mean over the background.
+        Over many samples they sum to score on image minus its mean over the background, the image
+        as noisy as ``noise_sd`` makes it.
         """
         found = torch.zeros_like(batch.images)
         for row in range(len(batch.ids)):
@@ -99,7 +100,8 @@ class LayerExpectedGradients(_Sampled):
     def __call__(self, model: Classifier, batch: Batch) -> Tensor:
         """Return heatmaps [B, h, h], summed over the layer's features.
 
-        Over many samples they sum to score on image minus its mean over the background.
+        Over many samples they sum to score on image minus its mean over the background, the image
+        as noisy as ``noise_sd`` makes it.
 
         Raises:
             BadInput: the network has no such layer.

@@ -99,7 +99,8 @@ class ExtremalPerturbation:
                     scores = target_scores(model, images, batch.targets[rows[part]], self.score)
                     loss = weight * area_penalty(masks, areas[part]) - scores
                     slopes += torch.autograd.grad(loss.sum(), free)
-            velocity = self.momentum * velocity + (1 - self.momentum) * torch.cat(slopes)
+            slope = torch.cat(slopes)
+            velocity = torch.lerp(slope, velocity, self.momentum) if iteration else slope
             parameters = (parameters - self.rate * velocity).clamp(0, 1)
         return parameters
 

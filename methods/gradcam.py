@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from captum.attr import LayerGradCam
 from torch import Tensor
 
 from benchmark.cam_layer import cam_resolution
+from benchmark.images import chunks
 from benchmark.interfaces import Batch, Classifier
 
 
@@ -26,8 +28,13 @@ class GradCAM:
             BadInput: the classifier has no convolutional map before its output.
         """
         explainer = LayerGradCam(model, model.cam_layer)
-        maps: Tensor = explainer.attribute(
-            batch.images.clone(), target=batch.targets, relu_attributions=True
-        )
-        # The classifier may pad its batch, and the layer has seen the padding.
-        return maps[: len(batch.ids), 0].detach().float()
+        parts = []
+        for part in chunks(len(batch.ids), model.pass_batch):
+            rows = torch.arange(part.start, part.stop)
+            with model.passes_of(rows):
+                maps: Tensor = explainer.attribute(
+                    batch.images[part].clone(), target=batch.targets[part], relu_attributions=True
+                )
+            # The classifier may pad its batch, and the layer has seen the padding.
+            parts.append(maps[: len(rows), 0].detach().float())
+        return torch.cat(parts)

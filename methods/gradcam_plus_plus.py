@@ -33,6 +33,6 @@ class GradCAMPlusPlus:
         maps, gradients, _ = cam_maps(model, batch)
         # Multiplied by the gradient where the paper divides by its square: no underflow.
         below = 2 + gradients * maps.sum((2, 3), keepdim=True)
-        shares = torch.where((gradients != 0) & (below != 0), 1 / below, 0)  # alpha
+        shares = torch.where(below != 0, 1 / below, 0)  # alpha
         weights = (shares * gradients.clamp(min=0)).sum((2, 3), keepdim=True)
         return (weights * maps).sum(1).clamp(min=0)

@@ -1,4 +1,4 @@
-"""iGOS++: Integrated Gradient Optimized Saliency by Bilateral Perturbations (Khorram 2021)."""
+"""iGOS++: Optimized Saliency by Bilateral Perturbations (Khorram et al. 2021)."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from zennit.rules import Epsilon, NoMod, Norm, Pass, ZBox, ZPlus
 from benchmark.attribution import PixelAttribution
 from benchmark.images import chunks
 from benchmark.interfaces import BadInput, Batch, Classifier
-from benchmark.unfold import Sum, cuts, stack, unfold, until, watch
+from benchmark.unfold import FullPrecision, Sum, cuts, stack, unfold, until, watch
 
 Rules = Enum("Rules", "epsilon composite")
 
@@ -85,8 +85,6 @@ class ExcitationBackprop:
 
     Winners are drawn in proportion to activation times positive weight (MWP). ``contrastive`` takes
     off what a network with the last layer's sign turned gives, and keeps what is positive (c-MWP).
-    Where ReLU follows that layer, as in SqueezeNet, the turned network has winners only in cells
-    that speak against the target: none where there are no such cells.
     """
 
     contrastive: bool
@@ -109,14 +107,23 @@ class ExcitationBackprop:
         network = unfold(model.network)
         _, place, composite = self._place(model, network)
         seen = watch(network, place)
-        won = _relevance(model, batch, network, seen, composite, start=torch.ones_like).sum(1)
+
+        def winners() -> Tensor:
+            start = torch.ones_like
+            return _relevance(model, batch, network, seen, composite, start=start).sum(1)
+
         if not self.contrastive:
-            return won
+            return winners()
         last = network.get_submodule(str(_last_weighted(model, network).target))
-        for name, parameter in list(last.named_parameters()):
-            setattr(last, name, nn.Parameter(-parameter, requires_grad=False))
-        lost = _relevance(model, batch, network, seen, composite, start=torch.ones_like).sum(1)
-        return (won - lost).clamp(min=0)
+        weight = last.weight.clone()  # type: ignore[operator]  # it is one of _WEIGHTED
+        if last.bias is not None:
+            last.bias = nn.Parameter(torch.zeros_like(last.bias), requires_grad=False)  # type: ignore[arg-type]
+        # Excitation alone, so that nothing that may follow the layer, such as ReLU, cuts it off.
+        found = []
+        for sign in (1, -1):
+            last.weight = nn.Parameter((sign * weight).clamp(min=0), requires_grad=False)
+            found.append(winners())
+        return (found[0] - found[1]).clamp(min=0)
 
     def _place(self, model: Classifier, network: fx.GraphModule) -> tuple[int, fx.Node, Composite]:
         """Find the map: its side, what makes it, and the rules that lead there."""
@@ -217,7 +224,7 @@ def _relevance(
         kept.append(output.detach().requires_grad_())
         return kept[-1]
 
-    inner = model.with_network(_FullPrecision(network))
+    inner = model.with_network(FullPrecision(network))
     parts = []
     handle = network.get_submodule(str(seen.target)).register_forward_hook(keep)
     try:
@@ -231,19 +238,6 @@ def _relevance(
     finally:
         handle.remove()
     return torch.cat(parts)
-
-
-class _FullPrecision(nn.Module):
-    """A network that autocasting leaves alone: quotients of small numbers need their digits."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, images: Tensor) -> Tensor:
-        with torch.autocast(images.device.type, enabled=False):
-            logits: Tensor = self.network(images.float())
-        return logits
 
 
 def _last_weighted(model: Classifier, network: fx.GraphModule) -> fx.Node:

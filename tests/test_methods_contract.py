@@ -167,6 +167,13 @@ def test_the_batch_does_not_matter_either_where_more_or_fewer_images_pass_at_onc
 
 
 @pytest.mark.parametrize("name", METHODS)
+def test_no_more_images_pass_at_once_than_the_model_allows(name, batch):
+    model = model_of(pass_batch=4)
+    explain(method_of(name)[1], model, batch)
+    assert max([0, *map(len, model.calls)]) <= 4
+
+
+@pytest.mark.parametrize("name", METHODS)
 def test_an_image_costs_the_same_passes_alone_as_in_a_batch_and_all_are_counted(
     name, batch, explained
 ):

@@ -116,7 +116,7 @@ def test_on_an_additive_score_each_cell_loses_what_it_adds(res):
 
 def test_on_an_additive_score_each_superpixel_loses_what_it_adds():
     model, images, parts = additive(32)
-    cut = Slic(count=20, compactness=10.0)
+    cut = Slic(count=20, compactness=10.0, sigma=0.0)
     method = LeaveOneOutSuperpixels(segmenter=cut, baseline=Flat(0.2))
     heatmaps = explain(method, model, batch_of(images))
     for image, added, heatmap in zip(images, parts, heatmaps, strict=True):

@@ -620,6 +620,14 @@ def test_every_resolution_is_made_from_one_explanation_and_keeps_its_own_row(pla
     assert rows.iloc[0, 2] != rows.iloc[1, 2]
 
 
+def test_a_heatmap_that_has_the_resolution_already_is_not_resized(place):
+    native = start(place, "method=gradcam", "res=8")[0]
+    asked = start(place, "method=gradcam", "res=8", "resize=area")[0]
+    assert asked.heatmaps == "heatmaps"
+    assert asked.stages == native.stages
+    assert asked.title == native.title == "gradcam at 8 x 8"
+
+
 def test_resizing_bilinearly_keeps_the_values_in_their_range(place):
     native = heatmaps_of(start(place, "method=gradcam", "res=8")[0])
     fine = heatmaps_of(start(place, "method=gradcam", "res=16", "resize=bilinear")[0])

@@ -11,8 +11,8 @@ SEGMENTERS = [
     Grid(cells=1),
     Grid(cells=7),
     Grid(cells=48),
-    Slic(count=12, compactness=10.0),
-    Slic(count=50, compactness=30.0),
+    Slic(count=12, compactness=10.0, sigma=0.0),
+    Slic(count=50, compactness=30.0, sigma=0.0),
     Quickshift(kernel_size=4.0, max_dist=200.0, ratio=0.2),
     Quickshift(kernel_size=2.0, max_dist=6.0, ratio=0.2),
 ]
@@ -51,7 +51,8 @@ def test_squares_that_cannot_be_equal_differ_by_one_pixel():
 
 
 @pytest.mark.parametrize(
-    "segmenter", [Slic(count=16, compactness=10.0), Quickshift(2.0, max_dist=10.0, ratio=0.5)]
+    "segmenter",
+    [Slic(count=16, compactness=10.0, sigma=0.0), Quickshift(2.0, max_dist=10.0, ratio=0.5)],
 )
 def test_superpixels_follow_the_edge_of_a_colour(segmenter):
     image = torch.full((3, 48, 48), 0.1)
@@ -62,7 +63,7 @@ def test_superpixels_follow_the_edge_of_a_colour(segmenter):
 
 def test_about_as_many_superpixels_are_made_as_are_asked_for():
     image = images_of(1, 64)[0]
-    made = [int(Slic(count, compactness=30.0)(image).max()) + 1 for count in (4, 16, 50)]
+    made = [int(Slic(count, compactness=30.0, sigma=0.0)(image).max()) + 1 for count in (4, 16, 50)]
     assert made == sorted(made)
     assert all(
         count / 2 <= each <= 2 * count for count, each in zip((4, 16, 50), made, strict=True)
@@ -74,8 +75,11 @@ def test_about_as_many_superpixels_are_made_as_are_asked_for():
     [
         (lambda: Grid(cells=0), "cells of at least 1, got 0"),
         (lambda: Grid(cells=9)(torch.zeros(3, 8, 8)), "9 cells is finer than the image: 8"),
-        (lambda: Slic(count=0, compactness=1.0), "count of at least 1 .* count=0"),
-        (lambda: Slic(count=5, compactness=0.0), r"compactness above 0, .* compactness=0\.0"),
+        (lambda: Slic(count=0, compactness=1.0, sigma=0.0), "count of at least 1 .* count=0"),
+        (
+            lambda: Slic(count=5, compactness=0.0, sigma=0.0),
+            r"compactness above 0 .* compactness=0\.0",
+        ),
         (lambda: Quickshift(0.5, 10.0, 0.5), r"kernel_size of at least 1, .* kernel_size=0\.5"),
         (lambda: Quickshift(2.0, 0.0, 0.5), r"max_dist above 0 .* max_dist=0\.0"),
         (lambda: Quickshift(2.0, 10.0, 1.5), r"ratio in 0 to 1, got .* ratio=1\.5"),

@@ -28,7 +28,8 @@ from methods.kernel_shap import KernelSHAP
 from methods.shap_partition import PartitionSHAP
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-KERNEL = KernelSHAP(segmenter=Slic(50, compactness=30.0), samples=300, baseline=Flat(0.2))
+SLIC = Slic(50, compactness=30.0, sigma=0.0)
+KERNEL = KernelSHAP(segmenter=SLIC, samples=300, baseline=Flat(0.2))
 BLUR = PartitionSHAP(hide="blur(3,3)", evaluations=60, together=20)
 INPAINT = replace(BLUR, hide="inpaint_telea")
 

@@ -122,3 +122,25 @@ def test_a_classifier_around_another_network_counts_into_the_same_numbers():
     torch.testing.assert_close(other(images), model(images))
     assert model.forward_passes.tolist() == [8]
     assert other.cam_layer is not model.cam_layer
+
+
+def test_a_layer_used_twice_keeps_what_follows_each_use_apart():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Conv2d(3, 3, 3, padding=1)
+            self.norms = nn.ModuleList([nn.BatchNorm2d(3), nn.BatchNorm2d(3)])
+
+        def forward(self, images):
+            for norm in self.norms:
+                images = norm(self.layer(images))
+            return torch.add(images, images, alpha=3).mean((2, 3))
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = Twice().eval()
+        for norm in network.norms:
+            nn.init.normal_(norm.weight)
+            nn.init.normal_(norm.bias)
+    images = images_of(2, 16)
+    torch.testing.assert_close(unfold(network)(images), network(images))

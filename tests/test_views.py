@@ -94,6 +94,28 @@ def test_a_contact_sheet_has_a_row_per_run_under_the_images_in_blocks(place):
     assert sorted(each for each in labels if each) == ["centre", "random", "toy"]
 
 
+def test_a_figure_shows_the_newest_of_a_runs_own_heatmaps(place):
+    start(place, "method=gradcam", "res=8", "dataset.limit=3")
+    start(place, "method=gradcam", "res=8")
+    start(place, "method=gradcam", "res=16", "resize=bilinear")
+    (folder,) = [RunFolder(path) for path in runs(place)]
+    common = figures.shared([folder], images=100)
+    assert len(common.ids) == 8
+    assert common.runs[0][1].res == 8
+
+
+def test_a_run_of_a_version_without_resized_stages_is_still_read(place):
+    made, _ = start(place)
+    log = made.folder.path / "log.jsonl"
+    entries = [json.loads(line) for line in log.read_text().splitlines()]
+    for entry in entries:
+        entry.pop("heatmaps", None)
+        entry.pop("about", None)
+    log.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    (outcome,) = made.folder.outcomes()
+    assert (outcome.heatmaps, outcome.about) == ("heatmaps", "")
+
+
 def test_runs_without_a_common_image_have_no_grid(place):
     start(place, "dataset.limit=1")
     start(place, "method=random", "dataset.limit=1", "dataset.seed=1")
