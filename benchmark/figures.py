@@ -69,7 +69,7 @@ def shared(folders: Sequence[RunFolder], images: int) -> Shared:
 
 
 def _shown(folder: RunFolder) -> Outcome:
-    """Choose what to draw of a run: the newest of its native heatmaps, or of the finest there are."""
+    """Choose what to draw of a run: the newest native heatmaps, or else the finest."""
     newest = folder.outcomes()[::-1]
     native = [outcome for outcome in newest if outcome.heatmaps == "heatmaps"]
     return native[0] if native else max(newest, key=lambda each: each.res)

@@ -186,7 +186,8 @@ class RunFolder:
         for entry in _lines(self.path / "log.jsonl"):
             if entry["event"] != "end":
                 continue
-            known = {"heatmaps": "heatmaps", "about": ""} | entry  # older logs have neither
+            older: Row = {"heatmaps": "heatmaps", "about": ""}  # logs that have neither
+            known = older | entry
             outcome = Outcome(**{name: known[name] for name in Outcome._fields})
             key = json.dumps([outcome.title, outcome.caption, outcome.manifest])
             if earlier := merged.pop(key, None):

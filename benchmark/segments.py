@@ -56,7 +56,7 @@ class Slic:
     def __post_init__(self) -> None:
         if self.count < 1 or self.compactness <= 0 or self.sigma < 0:
             raise BadInput(
-                "slic needs a count of at least 1, compactness above 0 and sigma of at least 0, got "
+                "slic needs count of at least 1, compactness above 0 and sigma of at least 0, got "
                 f"count={self.count} compactness={self.compactness} sigma={self.sigma}"
             )
 

@@ -100,8 +100,8 @@ def unfold(network: nn.Module) -> fx.GraphModule:
         raise BadInput(
             f"{type(network).__name__} cannot be taken apart into its layers "
             f"({(str(error).splitlines() or [type(error).__name__])[0]}), so methods that give "
-            "layers gradients of their own, such as lrp, deeplift and guided_backprop, cannot explain "
-            "it"
+            "layers gradients of their own, such as lrp, deeplift and guided_backprop, cannot "
+            "explain it"
         ) from error
     for place, node in enumerate(list(graph.graph.nodes)):
         module = _module_for(graph, node)

@@ -22,7 +22,7 @@ class HiResCAM:
         return cam_resolution(model)
 
     def __call__(self, model: Classifier, batch: Batch) -> Tensor:
-        """Return heatmaps [B, h, h]; one linear layer behind the map makes them sum to its logit less its bias.
+        """Return heatmaps [B, h, h]; they sum to the logit less its bias before a linear layer.
 
         Raises:
             BadInput: the classifier has no convolutional map before its output.

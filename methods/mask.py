@@ -1,4 +1,4 @@
-"""Mask: Interpretable Explanations of Black Boxes by Meaningful Perturbation (Fong & Vedaldi 2017)."""
+"""Mask: Interpretable Explanations by Meaningful Perturbation (Fong & Vedaldi 2017)."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def test_about_as_many_superpixels_are_made_as_are_asked_for():
     [
         (lambda: Grid(cells=0), "cells of at least 1, got 0"),
         (lambda: Grid(cells=9)(torch.zeros(3, 8, 8)), "9 cells is finer than the image: 8"),
-        (lambda: Slic(count=0, compactness=1.0, sigma=0.0), "count of at least 1 .* count=0"),
+        (lambda: Slic(0, 1.0, sigma=0.0), "count of at least 1, .* count=0"),
         (
             lambda: Slic(count=5, compactness=0.0, sigma=0.0),
             r"compactness above 0 .* compactness=0\.0",
