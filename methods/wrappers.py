@@ -65,20 +65,27 @@ class RandomNetwork:
 
 
 def redrawn(network: nn.Module, seed: int) -> nn.Module:
-    """Copy a network to the CPU and draw all its parameters anew, as torch does for new modules.
+    """Copy a network to the CPU and draw all its parameters anew.
 
-    Batch normalisation forgets its statistics and does nothing from then on. Parameters that
-    their module cannot draw, such as a transformer's class token, have their values shuffled.
+    Weights of convolutions and linear layers are drawn as He et al. (2015) do for ReLUs and their
+    biases are 0: torch's own draw loses the image on the way through a deep network. Every other
+    module draws as torch does when it is new; so batch normalisation forgets its statistics and
+    does nothing from then on, and a deep residual network has large logits. Parameters that their
+    module cannot draw, such as a transformer's class token, have their values shuffled.
     """
     copied = copy.deepcopy(network).cpu()
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.default_generator.manual_seed(seed)  # the CPU's alone
         for module in copied.modules():
             draw = getattr(module, "reset_parameters", getattr(module, "_reset_parameters", None))
-            if draw is not None:
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+            elif draw is not None:
                 draw()
-                continue
-            for parameter in module.parameters(recurse=False):
-                values = parameter.flatten()
-                parameter.copy_(values[torch.randperm(len(values))].view_as(parameter))
+            else:
+                for parameter in module.parameters(recurse=False):
+                    values = parameter.flatten()
+                    parameter.copy_(values[torch.randperm(len(values))].view_as(parameter))
     return copied

@@ -134,8 +134,12 @@ def test_the_method_is_shown_a_network_with_other_weights_and_the_same_targets()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
         for module in other.network.modules():
-            if hasattr(module, "reset_parameters"):
+            if isinstance(module, nn.BatchNorm2d):
                 module.reset_parameters()
+            elif isinstance(module, nn.Conv2d | nn.Linear):
+                fan_in = module.weight[0].numel()
+                module.weight.copy_(torch.empty_like(module.weight).normal_(0, (2 / fan_in) ** 0.5))
+                module.bias.zero_()
     assert torch.equal(made, explain(GRADIENT, other, batch))
 
 
@@ -148,23 +152,34 @@ def test_weights_come_from_their_seed_and_nothing_else():
         again, other = redrawn(network, 0), redrawn(network, 1)
     for name, value in first.named_parameters():
         assert torch.equal(value, again.get_parameter(name))
-        if "features.1" not in name:  # the batch norm, which draws nothing
+        if value.ndim > 1:  # a batch norm or a bias draws nothing
             assert not torch.equal(value, other.get_parameter(name))
             assert not torch.equal(value, network.get_parameter(name))
         assert not value.requires_grad
     assert not any(module.training for module in first.modules())
 
 
-def test_redrawn_weights_are_those_of_a_new_layer():
-    layer = nn.Conv2d(3, 8, 3)
-    nn.init.constant_(layer.weight, 100.0)
-    (made,) = redrawn(nn.Sequential(layer), 4)
+def test_redrawn_weights_keep_the_size_of_what_goes_through_relus_and_biases_are_0():
+    layers = [nn.Linear(512, 512) for _ in range(20)]
+    network = nn.Sequential(*(each for layer in layers for each in (layer, nn.ReLU())))
+    network.requires_grad_(False)
+    nn.init.constant_(layers[0].weight, 100.0)
+    made = redrawn(network, 0)
+    assert (layers[0].weight == 100.0).all()
+    assert all((layer.bias == 0).all() for layer in made[::2])
+    inputs = torch.randn(50, 512, generator=torch.Generator().manual_seed(0))
+    assert 0.3 < float(made(inputs).square().mean() / inputs.square().mean()) < 3
+    assert (made(-3 * inputs) - 3 * made(-inputs)).abs().max() < 1e-3
+
+
+def test_other_layers_are_drawn_as_new_ones_are():
+    layer = nn.Bilinear(3, 4, 5)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(4)
-        new = nn.Conv2d(3, 8, 3)
+        new = nn.Bilinear(3, 4, 5)
+    made = redrawn(layer, 4)
     assert torch.equal(made.weight, new.weight)
     assert torch.equal(made.bias, new.bias)
-    assert (layer.weight == 100.0).all()
 
 
 def test_batch_norm_forgets_what_it_measured():
