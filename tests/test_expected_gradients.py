@@ -192,10 +192,10 @@ def test_a_layer_that_is_not_there_or_is_no_single_map_is_refused():
     ):
         replace(LAYER, layer="conv9").native(model)
     with pytest.raises(
-        BadInput, match=r"layer Linear has outputs of the shapes \[\[5\]\]: a layer"
+        BadInput, match=r"layer Linear has 1 outputs, of the shapes \[\[5\]\]: a layer"
     ):
         replace(LAYER, layer="head").native(model)
-    with pytest.raises(BadInput, match="layer Conv2d has outputs of the shapes"):
+    with pytest.raises(BadInput, match="layer Conv2d has 2 outputs, of the shapes"):
         replace(LAYER, layer="convolution").native(classifier(Twice(), classes=3))
 
 
