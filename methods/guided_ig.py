@@ -37,7 +37,12 @@ class GuidedIG(PixelAttribution):
             )
 
     def attribute(self, model: Classifier, batch: Batch) -> Tensor:
-        """Return attributions [B, 3, H, W]; they sum to score on image minus on baseline."""
+        """Return attributions [B, 3, H, W].
+
+        With idgi they sum to score on image minus on baseline. Plain ones do so on a score that
+        bends little within ``max_dist`` of the way: a path that seeks small gradients meets the
+        large ones in few steps.
+        """
         start = self.baseline(model, batch)
         way = batch.images.double() - start.double()
         gone = torch.zeros_like(way)
