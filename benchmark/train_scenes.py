@@ -24,6 +24,7 @@ from torchvision.transforms.v2.functional import gaussian_blur
 
 from benchmark import scenes_networks
 from benchmark.datasets.scene_rendering import RENDERER, SIDE, Split, digits, render, source_of
+from benchmark.memory import keep_freed_memory
 
 SCENES = 10_000  # rendered once, then augmented
 SCHEDULE = ((128, 12), (SIDE, 4))  # (pixels of a crop, epochs); crops are cheaper and come first
@@ -183,6 +184,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "weights")
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
+    keep_freed_memory()
     start = time.perf_counter()
     scenes = render_all(Split.train, SCENES, EMPTY)
     print(f"{SCENES} scenes rendered in {time.perf_counter() - start:.0f} s", flush=True)
