@@ -19,8 +19,8 @@ Precision = Enum("Precision", "fp32 tf32 bf16 fp16")
 MemoryFormat = Enum("MemoryFormat", "channels_last contiguous")
 
 # On a CPU the matrix kernels treat the last few rows of a batch differently when their number is
-# not a multiple of four; padded, an image's logits are the same bits in every batch, except that one
-# thread alone may choose other kernels for few images than for many.
+# not a multiple of four; padded, an image's logits are the same bits in every batch, except that
+# one thread alone may choose other kernels for few images than for many.
 CPU_PADDING = 4
 
 
