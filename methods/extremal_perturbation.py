@@ -20,7 +20,8 @@ class ExtremalPerturbation:
     """The mask of a given area that keeps the target's score highest, summed over some areas.
 
     Outside the mask the image is blurred. Each mask maximises score - weight * penalty, where the
-    penalty is how far its sorted values are from those of a binary mask of the area.
+    penalty is how far its sorted values are from those of a binary mask of the area. (The authors'
+    code sorts the mask with a margin of ``sigma`` around the image, which makes its areas larger.)
     """
 
     areas: list[float]  # shares of the image that the masks keep, each in (0, 1)

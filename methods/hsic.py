@@ -85,7 +85,8 @@ def score_kernel(scores: Tensor) -> Tensor:
     """Return the Gaussian kernel L [n, n] of scores [n], as wide as their median distance.
 
     Distances of 0 do not count for the median, or a score of few values would have no width
-    (Gretton et al. 2008, the public code); all-equal scores give all ones.
+    (Gretton et al. 2008, the public code); all-equal scores give all ones. The authors' own code
+    takes the median of the scores themselves, which says where they lie and not how they vary.
     """
     distances = (scores[:, None] - scores).abs()
     apart = distances[distances > 0]
