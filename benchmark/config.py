@@ -171,11 +171,14 @@ def _by_res(res: int, values: DictConfig, *, _node_: Any) -> Any:
 
 
 def about_methods() -> dict[str, dict[str, str]]:
-    """Read what each method's YAML says of it: its name, its paper, and a line; by choice."""
+    """Read what each method's YAML says of it: its name, its paper, and a line; by choice.
+
+    Nothing where the YAML says nothing.
+    """
     files = sorted((CONF / "method").glob("*.yaml"))
     read = {file.stem: cast(DictConfig, OmegaConf.load(file)) for file in files}
     return {
-        name: cast(dict[str, str], OmegaConf.to_container(node[ABOUT]))
+        name: cast(dict[str, str], OmegaConf.to_container(node.get(ABOUT, OmegaConf.create())))
         for name, node in read.items()
     }
 
@@ -184,10 +187,8 @@ def _methods() -> str:
     """List the methods for ``--help``."""
     about = about_methods()
     width = max(map(len, about))
-    return "\n".join(
-        f"  {choice:{width}}  {each['name']} ({each['paper']}): {each['line']}"
-        for choice, each in about.items()
-    )
+    told = {name: "{name} ({paper}): {line}".format(**each) for name, each in about.items() if each}
+    return "\n".join(f"  {name:{width}}  {told.get(name, '')}".rstrip() for name in about)
 
 
 def _items(node: DictConfig) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from omegaconf import DictConfig, OmegaConf
 
 # Fields with these names say how much work a method does; the more, the better its heatmap.
-FEW = {"iterations": 2, "steps": 4, "points": 4, "samples": 8, "evaluations": 24}
+FEW = {"iterations": 2, "steps": 4, "points": 4, "samples": 4, "evaluations": 24}
 
 
 def quick(method: DictConfig) -> DictConfig:

@@ -336,3 +336,13 @@ def test_settings_are_composed_and_checked_without_torch():
     assert (
         subprocess.run([sys.executable, "-c", code], env=environment(), check=False).returncode == 0
     )
+
+
+def test_a_method_whose_file_says_nothing_of_it_is_listed_by_its_name(tmp_path, monkeypatch):
+    (tmp_path / "method").mkdir()
+    (tmp_path / "method" / "bare.yaml").write_text("_target_: methods.mine.Mine\n")
+    about = "_about_: {name: Told, paper: 'A et al., 2026', line: what it does}\n"
+    (tmp_path / "method" / "told.yaml").write_text(about)
+    monkeypatch.setattr(config, "CONF", tmp_path)
+    assert config.about_methods()["bare"] == {}
+    assert config._methods() == "  bare\n  told  Told (A et al., 2026): what it does"
