@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+import traceback
+from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -11,37 +14,59 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from benchmark.config import CONF, one_line, prepare, settings_of
+from benchmark.config import CONF, Settings, one_line, plain, prepare, settings_of
 from benchmark.errors import BadInput, UnreadableImage
+from benchmark.experiment import cell_of
+from benchmark.records import note_failure
 
 refused: list[str] = []  # what was wrong with cells of this start; the others are still run
+crashed: list[str] = []  # tracebacks of cells that failed by no fault of the input
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def entry(config: DictConfig) -> None:
     """Run one cell and show its row; under ``--multirun`` Hydra calls this once per cell."""
+    settings: Settings | None = None
     try:
-        settings = settings_of(config, OmegaConf.structured(HydraConfig.get()))
+        node = OmegaConf.structured(HydraConfig.get())
+        compose = cell_of if "experiment" in config else settings_of
+        settings = compose(config, node)
         # Torch takes seconds to import: a misspelt setting is refused before.
         from benchmark.show import Screen  # noqa: PLC0415
 
         Screen().run(settings)
     except (BadInput, UnreadableImage) as error:
-        refuse(error)
+        refuse(error, settings)
     except OSError as error:  # a full disk, a folder that became read-only
-        refuse(BadInput(f"{error.strerror or error}: {error.filename or 'while writing results'}"))
+        what = f"{error.strerror or error}: {error.filename or 'while writing results'}"
+        refuse(BadInput(what), settings)
+    except Exception as error:
+        if settings is None or "experiment" not in config:
+            raise
+        keep(settings, f"{type(error).__name__}: {error}")
+        crashed.append(traceback.format_exc())  # the other cells are still run
+        print(crashed[-1], file=sys.stderr)
 
 
-def refuse(error: Exception) -> None:
+def refuse(error: Exception, settings: Settings | None = None) -> None:
     """Say in one line what was wrong with the input."""
     refused.append(one_line(error))
     print(f"benchmark: {refused[-1]}", file=sys.stderr)
+    keep(settings, refused[-1])
+
+
+def keep(settings: Settings | None, error: str) -> None:
+    """Let the tables know why a cell has failed, where they can be told."""
+    if settings is not None:
+        with contextlib.suppress(OSError):
+            note_failure(Path(settings.results), plain(settings), error)
 
 
 def main() -> int:
-    """Run the command line; return its exit code: 0, or 2 for bad input."""
+    """Run the command line; return its exit code: 0, 2 for bad input, 1 for an error of ours."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of being printed by Hydra
     refused.clear()
+    crashed.clear()
     try:
         prepare()
         entry()
@@ -50,7 +75,7 @@ def main() -> int:
     except KeyboardInterrupt:
         print("benchmark: stopped; the same command continues here", file=sys.stderr)
         return 130
-    return 2 if refused else 0
+    return 1 if crashed else 2 if refused else 0
 
 
 if __name__ == "__main__":

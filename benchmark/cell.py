@@ -12,7 +12,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from benchmark.config import ABOUT, LABEL, PREDICTED, Resize, Settings, build
+from benchmark.config import ABOUT, LABEL, PREDICTED, Resize, Settings, build, plain
 from benchmark.identity import code_hash, fingerprints_of, key_of, library_versions, modules_of
 from benchmark.interfaces import BadInput, Batch, Dataset, Item, Method, Metric
 from benchmark.loading import batch_of, images_of
@@ -167,9 +167,8 @@ class Cell:
 
     def provenance(self) -> dict[str, Any]:
         """Return every setting of this start, and what they resolved to."""
-        settings = OmegaConf.to_container(OmegaConf.create(vars(self.settings)), enum_to_str=True)
         return {
-            "settings": settings,
+            "settings": plain(self.settings),
             "weights": self.model.weights,
             "device": str(self.model.device),
             "input_size": self.model.input_size,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import importlib.util
+import json
 import math
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -15,6 +17,7 @@ from types import NoneType, UnionType
 from typing import Any, cast
 
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
@@ -25,6 +28,7 @@ from benchmark.torchvision_configs import TorchvisionConfigs
 
 ABOUT = "_about_"  # what a method's YAML says of it to people; no result depends on it
 GROUPS = ("method", "model", "dataset", "protocol")
+OF_EXPERIMENTS = ("experiment", "n", "cell")  # what a sweep's table is made of, which no cell sees
 CONF = Path(__file__).resolve().parent.parent / "conf"
 
 PREDICTED, LABEL = "predicted", "label"  # targets that differ from image to image
@@ -41,6 +45,7 @@ class Settings:
     protocol: DictConfig
     metric: DictConfig
     baseline: DictConfig  # of the run: what score_on_baseline is measured on
+    runtime: DictConfig | None  # how to time the method instead of storing and scoring heatmaps
     res: int  # cells along a side of the heatmap that is stored and scored
     resize: Resize  # what to do with a heatmap of another resolution
     target: str  # the class to explain: predicted, label, or a class's number
@@ -75,7 +80,7 @@ def composed(name: str, overrides: Sequence[str]) -> tuple[DictConfig, DictConfi
         BadInput: a choice, key or value is wrong; the message says which.
     """
     prepare()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with _without_hydra(), initialize_config_dir(str(CONF), version_base="1.3"):
         try:
             config = compose(name, list(overrides), return_hydra_config=True)
         except (HydraException, OmegaConfBaseException, ValueError) as error:
@@ -83,9 +88,20 @@ def composed(name: str, overrides: Sequence[str]) -> tuple[DictConfig, DictConfi
     return config, config.hydra
 
 
+@contextmanager
+def _without_hydra() -> Iterator[None]:
+    """Compose inside a job of Hydra's as anywhere else: it allows one composition at a time."""
+    state = GlobalHydra.instance()
+    held, state.hydra = state.hydra, None
+    try:
+        yield
+    finally:
+        state.hydra = held
+
+
 def settings_of(config: DictConfig, hydra: DictConfig) -> Settings:
     """Check a composed configuration and type it; ``hydra`` is Hydra's own node."""
-    values = {str(key): config[key] for key in config if key != "hydra"}
+    values = {str(key): config[key] for key in config if key not in ("hydra", *OF_EXPERIMENTS)}
     try:
         values["choices"] = {group: str(hydra.runtime.choices[group]) for group in GROUPS}
         values["overrides"] = list(hydra.overrides.task)
@@ -96,6 +112,13 @@ def settings_of(config: DictConfig, hydra: DictConfig) -> Settings:
         raise BadInput(one_line(error)) from error
     settings: Settings = _checked(Settings, values, "", {})
     return settings
+
+
+def plain(settings: Settings) -> dict[str, Any]:
+    """Return settings as the records keep them."""
+    node = OmegaConf.to_container(OmegaConf.create(vars(settings)), enum_to_str=True)
+    values: dict[str, Any] = json.loads(json.dumps(node))
+    return values
 
 
 def build(node: DictConfig, key: str) -> Any:
@@ -138,6 +161,7 @@ def prepare() -> None:
             )
     OmegaConf.register_new_resolver("by_res", _by_res, replace=True)
     OmegaConf.register_new_resolver("methods", _methods, replace=True)
+    OmegaConf.register_new_resolver("cells", _cells, replace=True)
     Plugins.instance().register(TorchvisionConfigs)
 
 
@@ -168,6 +192,15 @@ def _by_res(res: int, values: DictConfig, *, _node_: Any) -> Any:
     known = ", ".join(str(each) for each in table)
     key = _node_._get_full_key(None)
     raise BadInput(f"{key} has no value for res={res}: use res={known}, or give {key}=...")
+
+
+def _cells(node: DictConfig, given: Sequence[str]) -> str:
+    """Number the cells of an experiment as a sweep: ``0,1,2``; ``given`` is the command line."""
+    from benchmark.experiment import check_free, experiment_of  # noqa: PLC0415 - it imports this
+
+    experiment = experiment_of(OmegaConf.create({"experiment": node}))
+    check_free(experiment, given)
+    return ",".join(str(number) for number, _ in enumerate(experiment.cells()))
 
 
 def about_methods() -> dict[str, dict[str, str]]:
@@ -239,12 +272,18 @@ def _checked(cls: type, values: dict[str, Any], prefix: str, built: dict[str, An
             raise BadInput(f"{prefix}{name}={value}: a finite number is needed")
     rest = {name: built.get(name, value) for name, value in values.items() if name not in plain}
     for name, value in rest.items():
-        is_node = hints[name] is DictConfig and isinstance(value, DictConfig)
-        if name not in built and not is_node:
+        if name not in built and not _is_node(hints[name], value):
             raise BadInput(
                 f"{prefix}{name} needs a _target_, the dataclass it stands for; got {value}"
             )
     return cls(**cast(dict[str, Any], typed), **rest)
+
+
+def _is_node(hint: Any, value: Any) -> bool:
+    """Whether a value is the node, or the absence of one, that a field takes as it is."""
+    if hint is DictConfig:
+        return isinstance(value, DictConfig)
+    return hint == (DictConfig | None) and (value is None or isinstance(value, DictConfig))
 
 
 def _is_plain(hint: Any) -> bool:

@@ -186,9 +186,7 @@ class RunFolder:
         for entry in _lines(self.path / "log.jsonl"):
             if entry["event"] != "end":
                 continue
-            older: Row = {"heatmaps": "heatmaps", "about": ""}  # logs that have neither
-            known = older | entry
-            outcome = Outcome(**{name: known[name] for name in Outcome._fields})
+            outcome = outcome_of(entry)
             key = json.dumps([outcome.title, outcome.caption, outcome.manifest])
             if earlier := merged.pop(key, None):
                 outcome = outcome._replace(
@@ -198,9 +196,19 @@ class RunFolder:
             merged[key] = outcome
         return list(merged.values())
 
+    def starts(self) -> list[tuple[Row, Row | None]]:
+        """Read each start's settings, versions and command, and how it ended: None if killed."""
+        starts: list[tuple[Row, Row | None]] = []
+        for entry in _lines(self.path / "log.jsonl"):
+            if entry["event"] == "start":
+                starts.append((entry, None))
+            elif starts:
+                starts[-1] = (starts[-1][0], entry)
+        return starts
+
     def started(self) -> Row:
         """Read the latest start's settings, versions and command."""
-        return [entry for entry in _lines(self.path / "log.jsonl") if entry["event"] == "start"][-1]
+        return self.starts()[-1][0]
 
     def ids(self, manifest: str) -> list[str]:
         """Read a manifest written here."""
@@ -212,6 +220,26 @@ class RunFolder:
         name = f"manifest-{len(ids)}-{hashlib.sha256(text.encode()).hexdigest()[:8]}.txt"
         write_whole(self.path / name, text)
         return name
+
+
+def outcome_of(entry: Row) -> Outcome:
+    """Read an outcome back from the line that logged it."""
+    older: Row = {"heatmaps": "heatmaps", "about": ""}  # logs that have neither
+    known = older | entry
+    return Outcome(**{name: known[name] for name in Outcome._fields})
+
+
+def note_failure(results: Path, settings: Row, error: str) -> None:
+    """Keep why a cell of a sweep has failed, for the tables."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    results.mkdir(parents=True, exist_ok=True)
+    entry = {"time": now, "settings": settings, "error": error}
+    _append_line(results / "failures.jsonl", entry)
+
+
+def failures(results: Path) -> list[Row]:
+    """Read the notes of ``note_failure``, newest last."""
+    return _lines(results / "failures.jsonl")
 
 
 def write_whole(path: Path, text: str) -> None:

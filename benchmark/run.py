@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import time
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -20,6 +18,7 @@ from benchmark.images import resize_heatmaps
 from benchmark.interfaces import BadInput, Batch, UnreadableImage
 from benchmark.records import Outcome, RunFolder, Stage
 from benchmark.resolution import check_resolution, native_resolution
+from benchmark.runtime import clock, peak_memory, reset_peak_memory
 
 
 class Watcher(Protocol):
@@ -120,12 +119,11 @@ class _Run:
     def _explain(self, batch: Batch) -> None:
         """Make and store the heatmaps of images that have none."""
         model = self.cell.model
-        if model.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(model.device)
-        started = self._clock()
+        reset_peak_memory(model)
+        started = clock(model)
         model.begin_count(len(batch.ids))
         heatmaps = self._checked(self.cell.method(model, batch), batch)
-        seconds = self._clock() - started
+        seconds = clock(model) - started
         forward, backward = model.forward_passes.tolist(), model.backward_passes.tolist()
         with torch.no_grad():
             predicted = model(batch.images).argmax(1)
@@ -147,7 +145,7 @@ class _Run:
             for row, image_id in enumerate(batch.ids)
         ]
         self.explained.append(rows, [{"heatmap": each.numpy()} for each in heatmaps])
-        self.cell.folder.time(batch.ids, seconds, self._peak_memory(), first=not self.timed)
+        self.cell.folder.time(batch.ids, seconds, peak_memory(model), first=not self.timed)
         self.timed = True
 
     def _checked(self, heatmaps: Tensor, batch: Batch) -> Tensor:
@@ -211,18 +209,6 @@ class _Run:
         )
         self.cell.folder.log({"event": "end", **outcome._asdict()})
         return self.cell.folder, outcome
-
-    def _clock(self) -> float:
-        """Seconds, once the device has done what it was told."""
-        if self.cell.model.device.type == "cuda":
-            torch.cuda.synchronize(self.cell.model.device)
-        return time.perf_counter()
-
-    def _peak_memory(self) -> int:
-        """Bytes at most in use: of the device for this batch, or by this process so far."""
-        if self.cell.model.device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self.cell.model.device)
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _missing(batch: Batch, stage: Stage) -> list[int]:

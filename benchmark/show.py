@@ -21,7 +21,9 @@ from rich.text import Text
 from benchmark.config import Settings
 from benchmark.records import write_whole
 from benchmark.run import run
-from benchmark.tables import per_image, row, summary
+from benchmark.runtime import measure
+from benchmark.summary import per_image, summary
+from benchmark.tables import row, timed
 
 
 class ImagesPerSecond(ProgressColumn):
@@ -63,6 +65,9 @@ class Screen:
 
     def run(self, settings: Settings) -> None:
         """Run, print the row, and write the per-image table beside the records."""
+        if settings.runtime is not None:
+            self._time(settings)
+            return
         try:
             folder, outcome = run(settings, self)
         finally:
@@ -74,6 +79,12 @@ class Screen:
         out = Console(width=None if sys.stdout.isatty() else 120)
         out.print(row(outcome, summary(table, list(outcome.stages))))
         out.print(Text(f"written to {_short(file)}"), soft_wrap=True)
+
+    def _time(self, settings: Settings) -> None:
+        """Time the method, and print a line for each size of batch."""
+        out = Console(width=None if sys.stdout.isatty() else 120)
+        folder, entry = measure(settings, self.console.print)
+        out.print(timed(folder.path.name, entry))
 
 
 def _short(path: Path) -> str:

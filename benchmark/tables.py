@@ -1,7 +1,7 @@
-"""Tables out of stored records: one run's row, or all runs below a folder.
+"""Tables out of stored records: one run's row, all runs below a folder, or an experiment's table.
 
-``python -m benchmark.tables FOLDER [--write FILE.md|FILE.csv]``. Nothing here computes a score or
-needs torch.
+``python -m benchmark.tables FOLDER [--write FILE.md|FILE.csv]`` and ``python -m benchmark.tables
+table1 [n=100 ...] [--write FILE]``. Nothing here computes a score or needs torch.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import NamedTuple
 
 import pandas as pd
@@ -19,45 +20,13 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmark.errors import BadInput
-from benchmark.records import Outcome, RunFolder, write_whole
-from benchmark.stats import Mean, mean_interval
+from benchmark.experiment import place_of, read
+from benchmark.experiment_table import print_table, write_table
+from benchmark.records import Outcome, Row, RunFolder, write_whole
+from benchmark.stats import Mean
+from benchmark.summary import per_image, summary
 
 NOTE = "means over images with 95 % bootstrap intervals; passes forward + backward per image"
-
-
-def per_image(folder: RunFolder, outcome: Outcome) -> pd.DataFrame:
-    """Collect one line per image, in the order of the manifest.
-
-    Columns: id, target, label, predicted, correct, score_on_image, score_on_baseline, every
-    metric, forward_passes, backward_passes, seconds, protocol, and warm_up where the time
-    includes the start of a process.
-    """
-    ids = folder.ids(outcome.manifest)
-    explained = folder.stage("heatmaps").rows
-    table = pd.DataFrame([explained[image_id] for image_id in ids])
-    table = table.drop(columns=["digest", "arrays", "arrays_crc"])
-    for metric, stage in outcome.stages.items():
-        rows = folder.stage(stage).rows
-        values = [rows[image_id]["value"] for image_id in ids]
-        place = list(table.columns).index("forward_passes")
-        table.insert(place, metric, [math.nan if each is None else each for each in values])
-    times = {image_id: line for line in folder.timings() for image_id in line["ids"]}
-    table["seconds"] = [times.get(each, {}).get("seconds_per_image", math.nan) for each in ids]
-    table["protocol"] = outcome.caption["protocol"]
-    table["warm_up"] = [times.get(each, {}).get("warm_up", True) for each in ids]
-    return table
-
-
-def summary(table: pd.DataFrame, metrics: Sequence[str]) -> dict[str, Mean]:
-    """Average each metric, the seconds and the passes over the images of ``per_image``.
-
-    Seconds leave out the batches that warmed a process up, unless there are no others.
-    """
-    timed = table.loc[~table["warm_up"], "seconds"]
-    columns = {metric: table[metric] for metric in metrics}
-    columns["seconds"] = timed if len(timed) else table["seconds"]
-    columns |= {name: table[name] for name in ("forward_passes", "backward_passes")}
-    return {name: mean_interval(values) for name, values in columns.items()}
 
 
 def row(outcome: Outcome, means: Mapping[str, Mean]) -> RenderableType:
@@ -70,6 +39,23 @@ def row(outcome: Outcome, means: Mapping[str, Mean]) -> RenderableType:
     warnings = (Text(warning, "red") for warning in outcome.warnings)
     about = [Text(outcome.about)] if outcome.about else []
     return Group(table, *about, Text(_facts(outcome)), Text(NOTE, "dim"), *warnings)
+
+
+def timed(title: str, entry: Row) -> RenderableType:
+    """Render what a run with ``runtime`` has measured, a line for each size of batch."""
+    table = Table(title=Text(title), title_justify="left", title_style="bold")
+    for heading in ("batch", "s/image", "fastest", "slowest", "timed", "passes", "memory, MiB"):
+        table.add_column(heading, justify="right")
+    for each in entry["measured"]:
+        seconds = sorted(each["seconds"])
+        table.add_row(
+            str(each["batch"]),
+            *(f"{value:.3g}" for value in (median(seconds), seconds[0], seconds[-1])),
+            str(len(seconds)),
+            f"{each['forward_passes']:.0f} + {each['backward_passes']:.0f}",
+            f"{each['memory'] / 2**20:.0f}",
+        )
+    return Group(table, Text(f"seconds are medians over batches; device {entry['device_name']}"))
 
 
 class Comparable(NamedTuple):
@@ -111,11 +97,29 @@ def overview(root: Path) -> list[Comparable]:
 def main() -> int:
     """Print every run below a folder, or write them as Markdown or CSV."""
     parser = argparse.ArgumentParser(prog="benchmark.tables", description=__doc__)
-    parser.add_argument("folder", type=Path, help="results/runs, or any folder below it")
-    parser.add_argument("--write", type=Path, help="a file that ends in .md or .csv")
+    parser.add_argument("what", help="an experiment such as table1, or a folder of results")
+    parser.add_argument("overrides", nargs="*", help="what the experiment was run with: n=100 ...")
+    parser.add_argument("--config-dir", help="where an experiment of your own lies")
+    parser.add_argument(
+        "--write",
+        type=Path,
+        help="a file that ends in .md, .csv, .tex or .html; of an experiment, without: all four",
+    )
     arguments = parser.parse_args()
+    console = Console(width=None if sys.stdout.isatty() else 160)
     try:
-        tables = overview(arguments.folder)
+        if not Path(arguments.what).is_dir():
+            places = [place_of(arguments.config_dir)] if arguments.config_dir else []
+            composed = read(arguments.what, arguments.overrides, places)
+            if arguments.write:
+                for file in write_table(composed, arguments.write):
+                    print(f"written to {file}")
+            else:
+                print_table(composed, console)
+            return 0
+        if arguments.overrides:
+            raise BadInput(f"{arguments.overrides[0]}: only experiments take settings")
+        tables = overview(Path(arguments.what))
         if arguments.write:
             write_whole(arguments.write, _rendered(tables, arguments.write.suffix))
             print(f"written to {arguments.write}")
@@ -123,7 +127,6 @@ def main() -> int:
     except (BadInput, OSError) as error:
         print(f"benchmark.tables: {error}", file=sys.stderr)
         return 2
-    console = Console(width=None if sys.stdout.isatty() else 160)
     for facts, table, methods in tables:
         shown = Table(title=Text(facts), title_justify="left")
         for heading in map(str, table.columns):

@@ -1,0 +1,146 @@
+"""Find in the records what an experiment's cells have come to. Needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from benchmark.config import Settings, plain
+from benchmark.experiment import Composed
+from benchmark.records import Outcome, Row, RunFolder, failures, outcome_of
+from benchmark.stats import Mean
+from benchmark.summary import per_image, summary
+
+# none: the method cannot do the column, or the row is of published values only.
+State = Enum("State", "done partial failed missing none")
+# Settings that change where, and how fast, but not what is computed.
+ANYWHERE = {"results", "device", "batch_size", "choices", "overrides", "metric"}
+ANYWHERE |= {"root", "weights_root", "pass_batch"}  # of data sets and of models
+LOWER = ("seconds", "throughput", "forward_passes", "backward_passes", "memory")
+
+
+class Collected(NamedTuple):
+    """One cell of a table: how far it is, and what it came to."""
+
+    row: str
+    column: str
+    state: State
+    means: Mapping[str, Mean]  # by metric; empty unless done
+    higher_is_better: Mapping[str, bool]
+    note: str  # how far it is, why it failed, or what its outcome warns of
+    run: str  # its folder; empty unless done
+    start: Row  # what the records say of the start that completed it; empty unless done
+    outcome: Outcome | None
+
+
+class _Run(NamedTuple):
+    """One start in the records, and how it ended, if it did."""
+
+    folder: RunFolder
+    start: Row
+    end: Row | None
+
+
+def collect(composed: Composed) -> list[Collected]:
+    """Look up every cell of an experiment, row by row.
+
+    Where the records have several runs of the same settings (of older code, or on another
+    device), the newest counts.
+
+    Raises:
+        BadInput: a cell cannot be composed.
+    """
+    experiment = composed.experiment
+    known: dict[str, list[_Run]] = {}
+    cells = []
+    for row, line in experiment.rows.items():
+        for column in experiment.columns:
+            if not line.set or not experiment.has(row, column):
+                cells.append(Collected(row, column, State.none, {}, {}, "", "", {}, None))
+                continue
+            settings = composed.settings(row, column)
+            if settings.results not in known:
+                known[settings.results] = list(_runs(Path(settings.results)))
+            cells.append(_look_up(settings, row, column, known[settings.results]))
+    return cells
+
+
+def runtime_means(end: Row) -> dict[str, Mean]:
+    """Sum up the measurements that a run with ``runtime`` has logged.
+
+    Returns:
+        ``seconds`` per image, one image at a time, and ``throughput``, seconds per image in
+        batches of the size that was fastest: medians, with the fastest and the slowest as their
+        interval. ``memory`` in bytes at batch 1; ``forward_passes`` and ``backward_passes`` per
+        image.
+    """
+    single = next(each for each in end["measured"] if each["batch"] == 1)
+    best = min(end["measured"], key=lambda each: float(np.median(each["seconds"])))
+    exact = {
+        name: _median([float(single[name])] * len(single["seconds"]))
+        for name in ("forward_passes", "backward_passes", "memory")
+    }
+    return {"seconds": _median(single["seconds"]), "throughput": _median(best["seconds"])} | exact
+
+
+def _median(values: list[float]) -> Mean:
+    return Mean(float(np.median(values)), min(values), max(values), len(values))
+
+
+def _runs(results: Path) -> Iterator[_Run]:
+    for settings in sorted(results.glob("**/settings.json")):
+        folder = RunFolder(settings.parent)
+        yield from (_Run(folder, start, end) for start, end in folder.starts())
+
+
+def _look_up(settings: Settings, row: str, column: str, runs: list[_Run]) -> Collected:
+    wanted = plain(settings)
+    same = [run for run in runs if _covers(run.start["settings"], wanted)]
+    same.sort(key=lambda run: str(run.start["time"]))
+    if ended := [run for run in same if run.end]:
+        return _done(row, column, ended[-1])
+    nothing = Collected(row, column, State.missing, {}, {}, "", "", {}, None)
+    known = failures(Path(settings.results))
+    failed = [each for each in known if _covers(each["settings"], wanted)]
+    if failed and (not same or failed[-1]["time"] >= same[-1].start["time"]):
+        return nothing._replace(state=State.failed, note=failed[-1]["error"])
+    if same:
+        explained = len(same[-1].folder.stage("heatmaps").rows)
+        return nothing._replace(state=State.partial, note=f"{explained} images so far")
+    return nothing
+
+
+def _done(row: str, column: str, run: _Run) -> Collected:
+    end, where = run.end or {}, str(run.folder.path)
+    if end["event"] == "timed":
+        means = runtime_means(end)
+        better = dict.fromkeys(means, False)
+        return Collected(row, column, State.done, means, better, "", where, run.start, None)
+    outcome = outcome_of(end)
+    means = summary(per_image(run.folder, outcome), list(outcome.stages))
+    better = dict(outcome.higher_is_better) | dict.fromkeys(LOWER, False)
+    note = "; ".join(outcome.warnings)
+    return Collected(row, column, State.done, means, better, note, where, run.start, outcome)
+
+
+def _covers(own: Row, wanted: Row) -> bool:
+    """Whether a start had the settings that are wanted, and at least their metrics."""
+    metrics = own.get("metric", {})
+    return _essence(own) == _essence(wanted) and all(
+        metrics.get(name) == node for name, node in wanted["metric"].items()
+    )
+
+
+def _essence(settings: Any) -> Any:
+    """Leave out of settings what changes no number, at any depth, and the metrics."""
+    if not isinstance(settings, dict):
+        return settings
+    return {
+        key: _essence(value)
+        for key, value in settings.items()
+        if key not in ANYWHERE and value is not None
+    }

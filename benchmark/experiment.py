@@ -1,0 +1,198 @@
+"""An experiment: the cells of one table, rows by columns, as ``conf/experiment/`` lists them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from itertools import product
+from typing import Any, NamedTuple, cast
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from benchmark.config import Settings, composed, one_line, settings_of
+from benchmark.errors import BadInput
+
+Average = Enum("Average", "images classes")
+
+
+@dataclass
+class Shown:
+    """How a metric stands in the table."""
+
+    name: str = ""  # its heading; empty is the metric's own name
+    published: str = ""  # its name in the published file; empty where nothing was published
+    scale: float = 1.0  # what values are multiplied by to be shown; 100 for percent
+    digits: int = 4  # after the decimal point
+
+
+@dataclass
+class Column:
+    """What one column of the table, or one group of columns, has in common."""
+
+    set: list[str] = field(default_factory=list)  # overrides, such as res=28
+    published: dict[str, str] = field(default_factory=dict)  # what its published values are under
+
+
+@dataclass
+class Row(Column):
+    """What one row of the table has in common; without overrides it is of published values only."""
+
+    columns: list[str] | None = None  # those that the method can do; None is all
+
+
+@dataclass
+class Experiment:
+    """A table: what its rows and columns set, what is shown, and what was published."""
+
+    title: str
+    rows: dict[str, Row]
+    columns: dict[str, Column]
+    metrics: dict[str, Shown]
+    mean: Average = Average.images  # over images, or over classes of the means of their images
+    reference: str = ""  # file of results/published, without .csv; empty where nothing was
+    reference_about: str = ""  # what the published values are of
+    interval: str = "means over images with 95 % bootstrap intervals"
+    published: dict[str, str] = field(default_factory=dict)  # what all published values are under
+    notes: list[str] = field(default_factory=list)  # what a reader of the table has to know
+
+    def cells(self) -> Iterator[tuple[str, str]]:
+        """Name the row and the column of every cell that is computed."""
+        for title, row in self.rows.items():
+            if row.set:
+                yield from ((title, column) for column in self.columns if self.has(title, column))
+
+    def has(self, row: str, column: str) -> bool:
+        """Whether the row's method can do the column."""
+        columns = self.rows[row].columns
+        return columns is None or column in columns
+
+    def overrides(self, row: str, column: str) -> list[str]:
+        """Return what one cell sets, the row's first."""
+        return [*self.rows[row].set, *self.columns[column].set]
+
+
+class Composed(NamedTuple):
+    """An experiment as the command line asked for it."""
+
+    name: str  # the file in conf/experiment
+    experiment: Experiment
+    given: list[str]  # the overrides of the command line, the experiment's name included
+    places: list[str]  # overrides that say where else configuration files lie
+
+    def settings(self, row: str, column: str) -> Settings:
+        """Compose one cell as ``python -m benchmark`` would.
+
+        Raises:
+            BadInput: a choice, key or value is wrong.
+        """
+        overrides = [*self.places, *self.given, *self.experiment.overrides(row, column)]
+        return settings_of(*composed("config", overrides))
+
+
+def read(name: str, overrides: Sequence[str], places: Sequence[str] = ()) -> Composed:
+    """Compose the experiment of a name, such as ``table1``, with a user's overrides.
+
+    Raises:
+        BadInput: there is none of this name, or something in it is wrong.
+    """
+    given = [f"+experiment={name}", *overrides]
+    config, _ = composed("config", [*places, *given])
+    experiment = experiment_of(config)
+    check_free(experiment, given)
+    return Composed(name, experiment, given, list(places))
+
+
+def cell_of(config: DictConfig, hydra: DictConfig) -> Settings:
+    """Compose the cell that a job of a sweep is for; ``cell`` is its number.
+
+    Raises:
+        BadInput: this is no job of a sweep, or a choice, key or value is wrong.
+    """
+    experiment = experiment_of(config)
+    if "cell" not in config:
+        raise BadInput("an experiment has many cells: add --multirun")
+    given = [each for each in hydra.overrides.task if not each.startswith("+cell=")]
+    name = str(hydra.runtime.choices["experiment"])
+    row, column = list(experiment.cells())[config.cell]
+    return Composed(name, experiment, given, places_of(hydra)).settings(row, column)
+
+
+def swept(config: DictConfig) -> list[Composed]:
+    """Read the experiments of a sweep's command line: one, unless it sweeps something itself."""
+    hydra = config.hydra
+    overrides = [
+        _values(each)
+        for each in OverridesParser.create().parse_overrides(list(hydra.overrides.task))
+        if each.key_or_group != "experiment"
+    ]
+    name = str(hydra.runtime.choices["experiment"])
+    return [read(name, list(given), places_of(hydra)) for given in product(*overrides)]
+
+
+def place_of(folder: str) -> str:
+    """Return the override that lets configuration files lie in another folder, too."""
+    return f"hydra.searchpath=['torchvision://models','file://{folder}']"
+
+
+def places_of(hydra: DictConfig) -> list[str]:
+    """Return the override by which ``--config-dir`` is composed again, if it was given."""
+    given = [each for each in hydra.runtime.config_sources if each.provider == "command-line"]
+    return [place_of(each.path) for each in given]
+
+
+def _values(override: Override) -> list[str]:
+    """Return one override for each value that the command line sweeps."""
+    if not override.is_sweep_override():
+        return [str(override.input_line)]
+    return [f"{override.get_key_element()}={each}" for each in override.sweep_string_iterator()]
+
+
+def experiment_of(config: DictConfig) -> Experiment:
+    """Check and type the ``experiment`` of a composed configuration.
+
+    Raises:
+        BadInput: there is none, or something in it is wrong.
+    """
+    node = config.get("experiment")
+    if node is None:
+        raise BadInput("this needs an experiment, such as +experiment=smoke")
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(Experiment), node)
+        experiment = cast(Experiment, OmegaConf.to_object(merged))
+    except OmegaConfBaseException as error:
+        raise BadInput(f"experiment: {one_line(error)}") from error
+    for title, row in experiment.rows.items():
+        if unknown := set(row.columns or ()) - set(experiment.columns):
+            raise BadInput(
+                f"experiment.rows.{title}.columns names {unknown.pop()}: the table has the columns "
+                f"{', '.join(experiment.columns)}"
+            )
+        sets = {_key(each) for each in row.set}
+        for name, column in experiment.columns.items():
+            if both := sets & {_key(each) for each in column.set}:
+                raise BadInput(f"experiment: row {title} and column {name} both set {both.pop()}")
+    return experiment
+
+
+def check_free(experiment: Experiment, given: Sequence[str]) -> None:
+    """Refuse a command line that sets what rows or columns set, which would make them all equal.
+
+    Raises:
+        BadInput: with what is set twice.
+    """
+    lines: list[Any] = [*experiment.rows.values(), *experiment.columns.values()]
+    taken = {_key(each) for line in lines for each in line.set}
+    for each in given:
+        if _key(each) in taken:
+            raise BadInput(
+                f"{each}: the table's rows and columns set {_key(each)}; leave lines out by "
+                "'~experiment.rows.TITLE' or '~experiment.columns.TITLE'"
+            )
+
+
+def _key(override: str) -> str:
+    return override.lstrip("+~").partition("=")[0]

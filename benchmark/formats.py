@@ -1,0 +1,150 @@
+"""Write a laid-out table for a terminal, or as CSV, Markdown, LaTeX or a page of HTML."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from html import escape
+
+import pandas as pd
+from rich.table import Table
+from rich.text import Text
+
+from benchmark.collect import Collected
+from benchmark.experiment import Experiment
+from benchmark.layout import Entry, Style, grid, headings_of
+
+_TEX = {"\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}"}
+_TEX |= {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "^": r"\textasciicircum{}"}
+_TEX |= {"<": "$<$", ">": "$>$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "×": r"$\times$"}
+_TEX |= {"λ": r"$\lambda$", "α": r"$\alpha$", "β": r"$\beta$", "τ": r"$\tau$", "·": r"$\cdot$"}
+_TEX |= {"²": "$^2$", "−": "$-$", "–": "--"}
+
+MARKDOWN = Style(
+    bold="**{}**".format,
+    small="<sub>{}</sub>".format,
+    lines="<br>".join,
+    text=lambda text: text.replace("|", "\\|"),
+)
+HTML = Style(
+    bold="<b>{}</b>".format, small="<small>{}</small>".format, lines="<br>".join, text=escape
+)
+LATEX = Style(
+    bold=r"\textbf{{{}}}".format,
+    small=r"{{\tiny {}}}".format,
+    lines=lambda lines: r"\shortstack[r]{" + r" \\ ".join(lines) + "}" if lines[1:] else lines[0],
+    text=lambda text: "".join(_TEX.get(letter, letter) for letter in text),
+)
+TERMINAL = Style(bold="*{}".format, small=str, lines="\n".join, text=str)
+
+
+def screen(experiment: Experiment, found: Sequence[Entry]) -> Table:
+    """Show the table in a terminal; the best of a column has a star."""
+    table = grid(experiment, found, TERMINAL)
+    shown = Table(title=Text(experiment.title), title_justify="left", show_lines=True)
+    shown.add_column("")
+    for column, metric in headings_of(table):
+        shown.add_column(Text(f"{column}\n{metric}"), justify="right")
+    for row, line in zip(table.index, table.to_numpy(), strict=True):
+        shown.add_row(Text(row), *map(Text, line))
+    return shown
+
+
+def markdown(experiment: Experiment, found: Sequence[Entry], caption: Sequence[str]) -> str:
+    """Write the table as Markdown, the best of a column in bold."""
+    table = grid(experiment, found, MARKDOWN)
+    headings = [f"{column}<br>{metric}" for column, metric in headings_of(table)]
+    lines = zip(table.index, table.to_numpy(), strict=True)
+    text = [
+        f"**{MARKDOWN.text(experiment.title)}**",
+        "",
+        f"| | {' | '.join(headings)} |",
+        "|---|" + "---:|" * len(headings),
+        *(f"| {row} | {' | '.join(line)} |" for row, line in lines),
+        "",
+        *(f"- {line}" for line in caption),
+    ]
+    return "\n".join(text) + "\n"
+
+
+def html(experiment: Experiment, found: Sequence[Entry], caption: Sequence[str]) -> str:
+    """Write the table as a page that needs nothing else, on a phone, in print, light and dark."""
+    table = grid(experiment, found, HTML).to_html(escape=False, border=0)
+    notes = "".join(f"<li>{escape(line)}</li>" for line in caption)
+    return _PAGE.format(title=escape(experiment.title), table=table, notes=notes)
+
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
+<meta name="viewport" content="width=device-width">
+<style>
+:root {{ color-scheme: light dark }}
+body {{ font: 15px/1.4 system-ui, sans-serif; margin: 2em auto; max-width: 75em; padding: 0 1em }}
+h1 {{ font-size: 1.2em }}
+table {{ border-collapse: collapse; display: block; overflow-x: auto }}
+th, td {{ padding: .35em .7em; text-align: right; white-space: nowrap }}
+td {{ font-variant-numeric: tabular-nums }}
+thead th {{ text-align: center }} tbody th {{ text-align: left }}
+thead tr:first-child th {{ border-top: 2px solid }}
+thead tr:last-child th {{ border-bottom: 1px solid }}
+tbody tr:last-child > * {{ border-bottom: 2px solid }}
+small {{ opacity: .75 }}
+</style></head>
+<body><h1>{title}</h1>{table}<ul>{notes}</ul></body></html>
+"""
+
+
+def latex(experiment: Experiment, found: Sequence[Entry], caption: Sequence[str]) -> str:
+    r"""Write the table as LaTeX with booktabs, to be read by ``\input``."""
+    table = grid(experiment, found, LATEX)
+    columns = "l" + "r" * table.shape[1]
+    body = table.style.to_latex(hrules=True, column_format=columns, multicol_align="c")
+    title = LATEX.text(f"{experiment.title}. {'. '.join(caption)}.")
+    lines = [
+        r"% needs \usepackage{booktabs}",
+        r"\begin{table*}",
+        r"\centering\footnotesize\setlength{\tabcolsep}{3pt}",
+        body.rstrip(),
+        rf"\caption{{{title}}}",
+        r"\end{table*}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def csv(experiment: Experiment, found: Sequence[Entry], caption: Sequence[str]) -> str:
+    """Write every value in a line of its own, with what it can be traced by."""
+    del experiment, caption
+    return pd.DataFrame([_line(entry) | _traces(entry.cell) for entry in found]).to_csv(index=False)
+
+
+def _line(entry: Entry) -> dict[str, object]:
+    return {
+        "row": entry.row,
+        "column": entry.column,
+        "metric": entry.metric,
+        "state": entry.cell.state.name,
+        "value": entry.value,
+        "low": entry.low,
+        "high": entry.high,
+        "n": entry.n,
+        "best": entry.best,
+        "published": entry.published.text if entry.published else "",
+        "difference": math.nan if entry.difference is None else entry.difference,
+        "note": entry.cell.note,
+    }
+
+
+def _traces(cell: Collected) -> dict[str, str]:
+    start = cell.start
+    return {
+        "run": cell.run,
+        "manifest": cell.outcome.manifest if cell.outcome else "",
+        "weights": str(start.get("weights", "")),
+        "device": str(start.get("device", "")),
+        "commit": str(start.get("git", {}).get("commit", "")),
+        "changed": str(start.get("git", {}).get("changed", "")),
+        "time": str(start.get("time", "")),
+    }
+
+
+FORMATS = {".csv": csv, ".md": markdown, ".tex": latex, ".html": html}

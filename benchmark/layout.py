@@ -1,0 +1,170 @@
+"""An experiment's cells laid out as a paper's table, the published values beside ours."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy.stats import kendalltau
+
+from benchmark.collect import Collected, State
+from benchmark.experiment import Experiment, Shown
+from benchmark.published import Published, published
+from benchmark.stats import Mean
+
+NOTHING = "–"
+
+
+class Entry(NamedTuple):
+    """One value of one cell, with what was published for it."""
+
+    row: str
+    column: str
+    metric: str
+    shown: Shown
+    cell: Collected
+    value: float  # as shown, that is scaled; NaN where there is none
+    low: float
+    high: float
+    n: int
+    published: Published | None
+    best: bool  # of its column
+
+    @property
+    def difference(self) -> float | None:
+        """Ours minus the published value, where there are both."""
+        known = self.published.value if self.published else None
+        return None if known is None or math.isnan(self.value) else self.value - known
+
+
+class Style(NamedTuple):
+    """How one format writes the lines of a cell."""
+
+    bold: Callable[[str], str]
+    small: Callable[[str], str]
+    lines: Callable[[Sequence[str]], str]
+    text: Callable[[str], str]  # escapes
+
+
+def entries(experiment: Experiment, cells: Sequence[Collected]) -> list[Entry]:
+    """Take every cell apart into its metrics, scaled as shown, beside the published values.
+
+    Raises:
+        BadInput: the published file does not have what the experiment asks of it.
+    """
+    found = [
+        _entry(experiment, cell, metric, shown)
+        for cell in cells
+        for metric, shown in experiment.metrics.items()
+    ]
+    return [entry._replace(best=_is_best(entry, found)) for entry in found]
+
+
+def _entry(experiment: Experiment, cell: Collected, metric: str, shown: Shown) -> Entry:
+    row, column = experiment.rows[cell.row], experiment.columns[cell.column]
+    under = {**experiment.published, **column.published, **row.published}
+    known = None
+    if experiment.reference and shown.published and row.published:
+        known = published(experiment.reference, under, shown.published)
+    mean = cell.means.get(metric, Mean(math.nan, math.nan, math.nan, 0))
+    return Entry(
+        cell.row,
+        cell.column,
+        metric,
+        shown,
+        cell,
+        value=mean.value * shown.scale,
+        low=mean.low * shown.scale,
+        high=mean.high * shown.scale,
+        n=mean.n,
+        published=known,
+        best=False,
+    )
+
+
+def _is_best(entry: Entry, among: Sequence[Entry]) -> bool:
+    rivals = [
+        each.value
+        for each in among
+        if (each.column, each.metric) == (entry.column, entry.metric) and not math.isnan(each.value)
+    ]
+    if math.isnan(entry.value) or len(rivals) < 2:
+        return False
+    higher = entry.cell.higher_is_better.get(entry.metric, True)
+    return entry.value == (max(rivals) if higher else min(rivals))
+
+
+def parts(entry: Entry) -> list[str]:
+    """Say an entry in up to three lines: ours, its interval, what was published and how far off."""
+    if entry.cell.state in (State.failed, State.missing, State.partial):
+        ours = [entry.cell.state.name]
+    elif math.isnan(entry.value):
+        ours = [NOTHING]
+    else:
+        digits = entry.shown.digits
+        ours = [f"{entry.value:.{digits}f}"]
+        if not math.isnan(entry.low):
+            ours.append(f"[{entry.low:.{digits}f}, {entry.high:.{digits}f}]")
+    if entry.published is None:
+        return ours
+    difference = entry.difference
+    off = "" if difference is None else f" ({difference:+.{entry.shown.digits}f})"
+    return [*ours, f"paper {entry.published.text}{off}"]
+
+
+def grid(experiment: Experiment, found: Sequence[Entry], style: Style) -> pd.DataFrame:
+    """Lay entries out as rows by (column, metric), each cell a text in the style of a format."""
+    table = pd.DataFrame(
+        index=pd.Index([style.text(row) for row in experiment.rows]),
+        columns=pd.MultiIndex.from_tuples(
+            [
+                (style.text(column), style.text(heading(metric, shown, found)))
+                for column in experiment.columns
+                for metric, shown in experiment.metrics.items()
+            ]
+        ),
+        dtype=object,
+    )
+    rows, columns = list(experiment.rows), list(experiment.columns)
+    metrics = list(experiment.metrics)
+    for entry in found:
+        first, *rest = [style.text(line) for line in parts(entry)]
+        lines = [style.bold(first) if entry.best else first, *map(style.small, rest)]
+        place = columns.index(entry.column) * len(metrics) + metrics.index(entry.metric)
+        table.iloc[rows.index(entry.row), place] = style.lines(lines)
+    return table
+
+
+def headings_of(table: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return the column and the metric of each column of a grid."""
+    return [(str(each[0]), str(each[1])) for each in table.columns.to_list()]
+
+
+def heading(metric: str, shown: Shown, found: Sequence[Entry]) -> str:
+    """Name a metric, with an arrow to its better end where that is known."""
+    name = shown.name or metric
+    for entry in found:
+        if entry.metric == metric and metric in entry.cell.higher_is_better:
+            return f"{name} {'↑' if entry.cell.higher_is_better[metric] else '↓'}"
+    return name
+
+
+def order(found: Sequence[Entry]) -> list[str]:
+    """Say, for each column, how far our order of the rows agrees with the published one."""
+    lines = []
+    for column, metric in dict.fromkeys((each.column, each.metric) for each in found):
+        both = [
+            (each.value, each.published.value)
+            for each in found
+            if (each.column, each.metric) == (column, metric)
+            and each.published
+            and each.published.value is not None
+            and not math.isnan(each.value)
+        ]
+        if len(both) > 2 and all(np.ptp(side) > 0 for side in zip(*both, strict=True)):
+            tau = kendalltau(*zip(*both, strict=True)).statistic
+            lines.append(f"{column}, {metric}: Kendall's tau {tau:+.2f} over {len(both)} rows")
+    return lines

@@ -1,0 +1,120 @@
+"""How long explaining takes: one image at a time, as papers report it, and in the best batch."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import cycle, islice
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+
+from benchmark.cell import Cell
+from benchmark.config import Settings, build
+from benchmark.identity import environment
+from benchmark.interfaces import BadInput
+from benchmark.models import ImageClassifier
+from benchmark.records import RunFolder
+from benchmark.resolution import check_resolution, native_resolution
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A runtime protocol: seconds for the heatmap alone, model and images loaded before.
+
+    Each size of batch warms up once; then every batch is timed on its own, the device told to
+    finish before and after.
+    """
+
+    batches: list[int]  # images explained together; 1 is always among them
+    images: int  # timed one at a time
+    repeats: int  # timed batches of each larger size
+
+    def __post_init__(self) -> None:
+        if 1 not in self.batches or min(self.batches) < 1 or min(self.images, self.repeats) < 1:
+            raise BadInput(
+                "runtime needs batches with 1 among them, and images and repeats of at least 1, "
+                f"got batches={self.batches} images={self.images} repeats={self.repeats}"
+            )
+
+    def measure(self, cell: Cell, done: Callable[[str], None]) -> list[dict[str, Any]]:
+        """Time every size of batch; larger ones than fit into memory are left out.
+
+        Returns:
+            For each size: ``batch``, ``seconds`` per image of each batch timed, passes per image
+            and ``memory``, the most bytes in use.
+        """
+        measured = []
+        for size in sorted(self.batches):
+            count = self.images if size == 1 else self.repeats
+            try:
+                measured.append(_timed(cell, size, count))
+            except torch.cuda.OutOfMemoryError:
+                break
+            done(f"batch {size}: {min(measured[-1]['seconds']):.3g} s/image")
+        return measured
+
+
+def _timed(cell: Cell, size: int, count: int) -> dict[str, Any]:
+    ids = islice(cycle(cell.dataset.ids()), size * (count + 1))
+    batches = [list(islice(ids, size)) for _ in range(count + 1)]
+    model = cell.model
+    seconds, passes = [], []
+    for each in map(cell.batch, batches):
+        reset_peak_memory(model)
+        model.begin_count(size)
+        started = clock(model)
+        cell.method(model, each)
+        seconds.append((clock(model) - started) / size)
+        passes.append((float(model.forward_passes.sum()), float(model.backward_passes.sum())))
+    forward, backward = (sum(each) / size / count for each in zip(*passes[1:], strict=True))
+    return {
+        "batch": size,
+        "seconds": seconds[1:],  # the first warms up
+        "forward_passes": forward,
+        "backward_passes": backward,
+        "memory": peak_memory(model),
+    }
+
+
+def measure(settings: Settings, done: Callable[[str], None]) -> tuple[RunFolder, dict[str, Any]]:
+    """Time one cell and keep what was measured in its folder.
+
+    Raises:
+        BadInput: a setting, the data or the model cannot be used.
+    """
+    cell = Cell.open(settings)
+    protocol: Runtime = build(settings.runtime or DictConfig({}), "runtime")
+    native = native_resolution(cell.method, cell.model)
+    if native is not None:
+        check_resolution(settings, native)
+    cell.folder.claim(cell.identity)
+    cell.folder.log({"event": "start", **cell.provenance(), **environment()})
+    device = cell.model.device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    entry = {"event": "timed", "measured": protocol.measure(cell, done), "device_name": name}
+    cell.folder.log(entry)
+    return cell.folder, entry
+
+
+def clock(model: ImageClassifier) -> float:
+    """Seconds, once the device has done what it was told."""
+    if model.device.type == "cuda":
+        torch.cuda.synchronize(model.device)
+    return time.perf_counter()
+
+
+def reset_peak_memory(model: ImageClassifier) -> None:
+    """Begin to watch a GPU's memory anew."""
+    if model.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(model.device)
+
+
+def peak_memory(model: ImageClassifier) -> int:
+    """Bytes at most in use: of the device since the reset, or by this process so far."""
+    if model.device.type == "cuda":
+        return torch.cuda.max_memory_allocated(model.device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

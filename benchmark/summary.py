@@ -1,0 +1,46 @@
+"""One run's records as a pandas table, a line per image, and as means. Needs no torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pandas as pd
+
+from benchmark.records import Outcome, RunFolder
+from benchmark.stats import Mean, mean_interval
+
+
+def per_image(folder: RunFolder, outcome: Outcome) -> pd.DataFrame:
+    """Collect one line per image, in the order of the manifest.
+
+    Columns: id, target, label, predicted, correct, score_on_image, score_on_baseline, every
+    metric, forward_passes, backward_passes, seconds, protocol, and warm_up where the time
+    includes the start of a process.
+    """
+    ids = folder.ids(outcome.manifest)
+    explained = folder.stage("heatmaps").rows
+    table = pd.DataFrame([explained[image_id] for image_id in ids])
+    table = table.drop(columns=["digest", "arrays", "arrays_crc"])
+    for metric, stage in outcome.stages.items():
+        rows = folder.stage(stage).rows
+        values = [rows[image_id]["value"] for image_id in ids]
+        place = list(table.columns).index("forward_passes")
+        table.insert(place, metric, [math.nan if each is None else each for each in values])
+    times = {image_id: line for line in folder.timings() for image_id in line["ids"]}
+    table["seconds"] = [times.get(each, {}).get("seconds_per_image", math.nan) for each in ids]
+    table["protocol"] = outcome.caption["protocol"]
+    table["warm_up"] = [times.get(each, {}).get("warm_up", True) for each in ids]
+    return table
+
+
+def summary(table: pd.DataFrame, metrics: Sequence[str]) -> dict[str, Mean]:
+    """Average each metric, the seconds and the passes over the images of ``per_image``.
+
+    Seconds leave out the batches that warmed a process up, unless there are no others.
+    """
+    timed = table.loc[~table["warm_up"], "seconds"]
+    columns = {metric: table[metric] for metric in metrics}
+    columns["seconds"] = timed if len(timed) else table["seconds"]
+    columns |= {name: table[name] for name in ("forward_passes", "backward_passes")}
+    return {name: mean_interval(values) for name, values in columns.items()}
