@@ -161,6 +161,7 @@ def prepare() -> None:
             )
     OmegaConf.register_new_resolver("by_res", _by_res, replace=True)
     OmegaConf.register_new_resolver("methods", _methods, replace=True)
+    OmegaConf.register_new_resolver("conf", lambda name: str(CONF / name), replace=True)
     OmegaConf.register_new_resolver("cells", _cells, replace=True)
     Plugins.instance().register(TorchvisionConfigs)
 

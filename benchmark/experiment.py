@@ -17,6 +17,7 @@ from benchmark.config import Settings, composed, one_line, settings_of
 from benchmark.errors import BadInput
 
 Average = Enum("Average", "images classes")
+Layout = Enum("Layout", "wide long")
 
 
 @dataclass
@@ -52,6 +53,7 @@ class Experiment:
     rows: dict[str, Row]
     columns: dict[str, Column]
     metrics: dict[str, Shown]
+    layout: Layout = Layout.wide  # long: a line for each cell, the metrics beside each other
     mean: Average = Average.images  # over images, or over classes of the means of their images
     reference: str = ""  # file of results/published, without .csv; empty where nothing was
     reference_about: str = ""  # what the published values are of

@@ -24,7 +24,7 @@ def print_table(composed: Composed, console: Console) -> list[Collected]:
     """
     cells = collect(composed)
     found = entries(composed.experiment, cells)
-    console.print(screen(composed.experiment, found))
+    console.print(*screen(composed.experiment, found, console.width))
     for line in caption(composed, cells, found):
         console.print(Text(line))
     return cells

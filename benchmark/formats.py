@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 
 import pandas as pd
@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmark.collect import Collected
-from benchmark.experiment import Experiment
+from benchmark.experiment import Experiment, Layout
 from benchmark.layout import Entry, Style, grid, headings_of
 
 _TEX = {"\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}"}
@@ -38,22 +38,41 @@ LATEX = Style(
 TERMINAL = Style(bold="*{}".format, small=str, lines="\n".join, text=str)
 
 
-def screen(experiment: Experiment, found: Sequence[Entry]) -> Table:
-    """Show the table in a terminal; the best of a column has a star."""
+def screen(experiment: Experiment, found: Sequence[Entry], width: int) -> list[Table]:
+    """Show the table in a terminal, in parts that fit it; the best of a column has a star."""
     table = grid(experiment, found, TERMINAL)
-    shown = Table(title=Text(experiment.title), title_justify="left", show_lines=True)
-    shown.add_column("")
-    for column, metric in headings_of(table):
-        shown.add_column(Text(f"{column}\n{metric}"), justify="right")
-    for row, line in zip(table.index, table.to_numpy(), strict=True):
-        shown.add_row(Text(row), *map(Text, line))
+    headings = headings_of(table)
+    room = [_width([*heading, *table.iloc[:, at]]) for at, heading in enumerate(headings)]
+    title = _width(table.index) + 1
+    size = 1 if experiment.layout is Layout.long else len(experiment.metrics)  # kept together
+    shown: list[Table] = []
+    left = 0
+    for at, heading in enumerate(headings):
+        group = size if at % size == 0 else 1
+        if left < sum(room[at : at + group]):
+            name = experiment.title if not shown else ""
+            shown.append(Table(title=Text(name), title_justify="left", show_lines=True))
+            shown[-1].add_column("", no_wrap=True)
+            left, parts = width - title, []
+        shown[-1].add_column(Text("\n".join(heading)), justify="right", no_wrap=True)
+        left -= room[at]
+        parts.append(at)
+        following = room[at + 1 : at + 1 + (size if (at + 1) % size == 0 else 1)]
+        if not following or left < sum(following):
+            for row, line in zip(table.index, table.iloc[:, parts].to_numpy(), strict=True):
+                shown[-1].add_row(Text(row), *map(Text, line))
     return shown
+
+
+def _width(texts: Iterable[str]) -> int:
+    """Characters that a column of a terminal takes, its padding and its border included."""
+    return 3 + max(len(line) for text in texts for line in text.split("\n"))
 
 
 def markdown(experiment: Experiment, found: Sequence[Entry], caption: Sequence[str]) -> str:
     """Write the table as Markdown, the best of a column in bold."""
     table = grid(experiment, found, MARKDOWN)
-    headings = [f"{column}<br>{metric}" for column, metric in headings_of(table)]
+    headings = ["<br>".join(heading) for heading in headings_of(table)]
     lines = zip(table.index, table.to_numpy(), strict=True)
     text = [
         f"**{MARKDOWN.text(experiment.title)}**",

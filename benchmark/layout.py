@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.stats import kendalltau
 
 from benchmark.collect import Collected, State
-from benchmark.experiment import Experiment, Shown
+from benchmark.experiment import Experiment, Layout, Shown
 from benchmark.published import Published, published
 from benchmark.stats import Mean
 
@@ -116,31 +116,44 @@ def parts(entry: Entry) -> list[str]:
 
 
 def grid(experiment: Experiment, found: Sequence[Entry], style: Style) -> pd.DataFrame:
-    """Lay entries out as rows by (column, metric), each cell a text in the style of a format."""
-    table = pd.DataFrame(
-        index=pd.Index([style.text(row) for row in experiment.rows]),
-        columns=pd.MultiIndex.from_tuples(
-            [
-                (style.text(column), style.text(heading(metric, shown, found)))
-                for column in experiment.columns
-                for metric, shown in experiment.metrics.items()
-            ]
-        ),
-        dtype=object,
-    )
-    rows, columns = list(experiment.rows), list(experiment.columns)
-    metrics = list(experiment.metrics)
+    """Lay entries out as texts in the style of a format: rows by columns and metrics.
+
+    In the long layout there is a line for each cell instead, and a column for each metric.
+    """
+    text, metrics = style.text, list(experiment.metrics)
+    names = [text(heading(metric, shown, found)) for metric, shown in experiment.metrics.items()]
+    places = [(row, column) for row in experiment.rows for column in experiment.columns]
+    long = experiment.layout is Layout.long
+    if long:
+        worth = {(e.row, e.column) for e in found if e.published or e.cell.state is not State.none}
+        places = [place for place in places if place in worth]
+        table = pd.DataFrame(index=[text(f"{row}, {column}") for row, column in places])
+        table[names] = ""
+    else:
+        columns = [(text(column), name) for column in experiment.columns for name in names]
+        table = pd.DataFrame(
+            "", index=list(map(text, experiment.rows)), columns=pd.MultiIndex.from_tuples(columns)
+        )
+    rows, groups = list(experiment.rows), list(experiment.columns)
     for entry in found:
-        first, *rest = [style.text(line) for line in parts(entry)]
+        if long and (entry.row, entry.column) not in places:
+            continue
+        first, *rest = map(text, parts(entry))
         lines = [style.bold(first) if entry.best else first, *map(style.small, rest)]
-        place = columns.index(entry.column) * len(metrics) + metrics.index(entry.metric)
-        table.iloc[rows.index(entry.row), place] = style.lines(lines)
+        at = metrics.index(entry.metric)
+        if long:
+            table.iloc[places.index((entry.row, entry.column)), at] = style.lines(lines)
+        else:
+            beside = groups.index(entry.column) * len(metrics) + at
+            table.iloc[rows.index(entry.row), beside] = style.lines(lines)
     return table
 
 
-def headings_of(table: pd.DataFrame) -> list[tuple[str, str]]:
-    """Return the column and the metric of each column of a grid."""
-    return [(str(each[0]), str(each[1])) for each in table.columns.to_list()]
+def headings_of(table: pd.DataFrame) -> list[list[str]]:
+    """Return the lines of the heading of each column of a grid."""
+    return [
+        list(map(str, each)) if isinstance(each, tuple) else [str(each)] for each in table.columns
+    ]
 
 
 def heading(metric: str, shown: Shown, found: Sequence[Entry]) -> str:

@@ -99,6 +99,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="benchmark.tables", description=__doc__)
     parser.add_argument("what", help="an experiment such as table1, or a folder of results")
     parser.add_argument("overrides", nargs="*", help="what the experiment was run with: n=100 ...")
+    parser.add_argument("--plan", action="store_true", help="what is missing, and what it costs")
     parser.add_argument("--config-dir", help="where an experiment of your own lies")
     parser.add_argument(
         "--write",
@@ -111,14 +112,18 @@ def main() -> int:
         if not Path(arguments.what).is_dir():
             places = [place_of(arguments.config_dir)] if arguments.config_dir else []
             composed = read(arguments.what, arguments.overrides, places)
-            if arguments.write:
+            if arguments.plan:
+                from benchmark.plan import plan  # noqa: PLC0415 - counts passes, with torch
+
+                console.print(plan(composed))
+            elif arguments.write:
                 for file in write_table(composed, arguments.write):
                     print(f"written to {file}")
             else:
                 print_table(composed, console)
             return 0
         if arguments.overrides:
-            raise BadInput(f"{arguments.overrides[0]}: only experiments take settings")
+            raise BadInput(f"{arguments.overrides[0]}: a folder takes no settings")
         tables = overview(Path(arguments.what))
         if arguments.write:
             write_whole(arguments.write, _rendered(tables, arguments.write.suffix))

@@ -1,0 +1,130 @@
+"""What the cells of an experiment that are not done will cost, in passes and in time."""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple
+
+import torch
+from rich.table import Table
+
+from benchmark.cell import device_of
+from benchmark.collect import Collected, State, collect
+from benchmark.config import Settings, build, load
+from benchmark.experiment import Composed
+from benchmark.interfaces import BadInput, Batch
+from benchmark.loading import batch_of
+from benchmark.models import ImageClassifier
+
+
+class Cost(NamedTuple):
+    """What one image of a cell takes: passes to explain it and to score it."""
+
+    forward: float
+    backward: float
+    scoring: float  # forward passes, of all metrics
+
+
+class Speed(NamedTuple):
+    """Seconds per image of passes that are as large as the settings allow."""
+
+    forward: float
+    backward: float
+
+
+def plan(composed: Composed) -> Table:
+    """List the cells that are not done with what they will cost.
+
+    Passes are counted on one of the embedded scenes and its small network, as the method asks for
+    them there: those of a line search, and of a method that takes one pass for each channel, depend
+    on the network. Times are these passes times the time of one on this device.
+
+    Raises:
+        BadInput: a cell cannot be composed, or a model cannot be loaded.
+    """
+    shown = Table(title=composed.experiment.title, title_justify="left")
+    for heading in ("cell", "state", "images", "explain", "score", "hours"):
+        shown.add_column(heading, justify="left" if heading in ("cell", "state") else "right")
+    small, batch = _scene()
+    speeds: dict[str, Speed] = {}
+    total, images = 0.0, 0
+    for cell in collect(composed):
+        if cell.state in (State.done, State.none):
+            continue
+        settings = composed.settings(cell.row, cell.column)
+        count = len(build(settings.dataset, "dataset").ids())
+        name = str(settings.model)
+        if name not in speeds:
+            speeds[name] = speed(build(settings.model, "model").load(device_of(settings.device)))
+        try:
+            cost = count_passes(settings, small, batch)
+        except BadInput as error:
+            shown.add_row(_name(cell), cell.state.name, str(count), f"not known: {error}", "", "")
+            continue
+        seconds = (cost.forward + cost.scoring) * speeds[name].forward
+        seconds = count * (seconds + cost.backward * speeds[name].backward)
+        passes = f"{cost.forward:.0f} + {cost.backward:.0f}"
+        cells = (str(count), passes, f"{cost.scoring:.0f}", f"{seconds / 3600:.2f}")
+        shown.add_row(_name(cell), cell.state.name, *cells)
+        total, images = total + seconds, images + count
+    shown.add_section()
+    shown.add_row("all", "", str(images), "", "", f"{total / 3600:.2f}")
+    shown.caption = "explain: forward + backward passes per image; score: forward passes per image"
+    return shown
+
+
+def count_passes(settings: Settings, model: ImageClassifier, batch: Batch) -> Cost:
+    """Count what a cell's method and metrics ask of a model for a batch of one image.
+
+    Raises:
+        BadInput: they cannot work on this model, or a setting is wrong.
+    """
+    model.begin_count(1)
+    heatmaps = build(settings.method, "method")(model, batch)
+    forward, backward = float(model.forward_passes[0]), float(model.backward_passes[0])
+    scoring = 0.0
+    if settings.runtime is None:
+        flat = heatmaps.new_zeros(1, settings.res, settings.res)
+        model.begin_count(1)
+        for name in map(str, settings.metric):
+            build(settings.metric[name], f"metric.{name}")(model, batch, flat)
+        scoring = float(model.forward_passes[0])
+    return Cost(forward, backward, scoring)
+
+
+def speed(model: ImageClassifier) -> Speed:
+    """Time passes of noise, forward alone and with the way back to the images."""
+    shape = (model.pass_batch, 3, model.input_size, model.input_size)
+    images = torch.rand(shape, device=model.device)
+    with torch.no_grad():
+        forward = _timed(model, images) / len(images)
+    both = _timed(model, images.requires_grad_()) / len(images)
+    return Speed(forward, max(both - forward, 0.0))
+
+
+def _timed(model: ImageClassifier, images: torch.Tensor) -> float:
+    """Seconds of the faster of two passes, after one that warms up."""
+    seconds = []
+    for _ in range(3):
+        model.begin_count(len(images))
+        started = time.perf_counter()
+        logits = model(images)
+        if logits.requires_grad:
+            torch.autograd.grad(logits.sum(), images)
+        if model.device.type == "cuda":
+            torch.cuda.synchronize(model.device)
+        seconds.append(time.perf_counter() - started)
+    return min(seconds[1:])
+
+
+def _scene() -> tuple[ImageClassifier, Batch]:
+    """Load the embedded network and its first scene, explained for the class it shows."""
+    settings = load("model=scenes_vgg", "dataset=scenes", "dataset.limit=1")
+    model: ImageClassifier = build(settings.model, "model").load(torch.device("cpu"))
+    dataset = build(settings.dataset, "dataset")
+    item = dataset.load(dataset.ids()[0], model.input_size)
+    return model, batch_of([item], torch.tensor([item.label]), 0, model.device)
+
+
+def _name(cell: Collected) -> str:
+    return f"{cell.row}, {cell.column}"
