@@ -20,7 +20,7 @@ from rich.text import Text
 
 from benchmark.errors import BadInput
 from benchmark.records import Outcome, RunFolder, write_whole
-from benchmark.stats import Mean, mean_interval
+from benchmark.stats import Mean, class_mean_interval, mean_interval
 
 NOTE = "means over images with 95 % bootstrap intervals; passes forward + backward per image"
 
@@ -58,6 +58,14 @@ def summary(table: pd.DataFrame, metrics: Sequence[str]) -> dict[str, Mean]:
     columns["seconds"] = timed if len(timed) else table["seconds"]
     columns |= {name: table[name] for name in ("forward_passes", "backward_passes")}
     return {name: mean_interval(values) for name, values in columns.items()}
+
+
+def class_means(table: pd.DataFrame, metrics: Sequence[str]) -> dict[str, Mean]:
+    """Average each metric over the targets' classes, as the pointing game on VOC and COCO is.
+
+    Takes the table of ``per_image``; each class's mean over its images counts alike.
+    """
+    return {metric: class_mean_interval(table[metric], table["target"]) for metric in metrics}
 
 
 def row(outcome: Outcome, means: Mapping[str, Mean]) -> RenderableType:
