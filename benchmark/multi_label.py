@@ -71,20 +71,22 @@ class MultiLabelModel:
         )
 
     def _network(self, classes: int) -> tuple[nn.Module, str]:
-        vgg = self.network is Network.vgg16
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            network = empty_vgg16(classes) if vgg else empty_resnet50(classes)
-        if self.weights == "random":
-            return network, RANDOM
-        file = find_weights(self.weights, self.weights_root, [self.pretrained])
-        if file is None:
+        random = self.weights == "random"
+        usual = [self.pretrained]
+        file = None if random else find_weights(self.weights, self.weights_root, usual)
+        if file is None and not random:
             raise BadInput(
                 f"model.weights={self.weights}: there is no {self.pretrained} in "
                 f"{self.weights_root or 'WEIGHTS_ROOT, which is not set'}; download it from "
                 f"{PLACE}{self.pretrained}, and name its folder by WEIGHTS_ROOT or the file by "
                 "model.weights"
             )
+        vgg = self.network is Network.vgg16
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            network = empty_vgg16(classes) if vgg else empty_resnet50(classes)
+        if file is None:
+            return network, RANDOM
         state = read_weights(file)
         fill(network, vgg16_state(state) if vgg else resnet50_state(state), file.name)
         return network, file.name

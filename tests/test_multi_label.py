@@ -35,7 +35,9 @@ WIDTHS = [4, 4, "M", 6, 6, "M", 8, 8, 8, "M", 8, 8, 8, "M", 8, 8, 8, "M"]
 
 
 def narrow_vgg16(num_classes):
-    network = VGG(make_layers(WIDTHS), num_classes=num_classes, init_weights=False)
+    with torch.device("meta"):  # its own dense layers are as wide as the real one's
+        network = VGG(torch.nn.Sequential(), num_classes=num_classes, init_weights=False)
+    network.features = make_layers(WIDTHS)
     dense = [torch.nn.Linear(8 * 49, 16), torch.nn.Linear(16, 16), torch.nn.Linear(16, num_classes)]
     for place, layer in zip((0, 3, 6), dense, strict=True):
         network.classifier[place] = layer

@@ -1,7 +1,9 @@
 import math
 
+import pandas as pd
 import pytest
 import torch
+from cells import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 from toys import Constant, Recorder, batch_of, classifier, images_of, no_boxes
@@ -262,3 +264,30 @@ def test_the_difficult_columns_have_values_of_difficult_targets_only():
         assert plain == (point == 6)
         assert value == plain if where is hard else math.isnan(value)
     assert hit(peak(5, 5), masked((5, 5), difficult=True), difficult=True) == 1
+
+
+# Published numbers
+
+
+def test_torchrays_table_names_methods_that_are_here_and_is_whole():
+    table = pd.read_csv(ROOT / "results/published/torchray.csv")
+    assert list(table.columns) == [
+        "table",
+        "model",
+        "dataset",
+        "method",
+        "res",
+        "metric",
+        "value",
+        "note",
+    ]
+    assert {f"{method}.yaml" for method in table["method"]} <= {
+        file.name for file in (ROOT / "conf/method").iterdir()
+    }
+    cells = table.pivot(index="method", columns=["dataset", "model", "metric"], values="value")
+    assert cells.shape == (9, 8)
+    assert cells.notna().all(axis=None)
+    for (dataset, model, metric), column in cells.items():
+        if metric == "pointing_game_percent":
+            harder = cells[dataset, model, "pointing_game_difficult_percent"]
+            assert (harder < column).all()
