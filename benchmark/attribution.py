@@ -13,6 +13,7 @@ from benchmark.images import chunks
 from benchmark.interfaces import Batch, Classifier
 
 Channels = Enum("Channels", "signed absolute maximum")
+# softmax: the target's probability, which for a multi-label network is the sigmoid of its logit.
 Score = Enum("Score", "softmax logit")
 
 
@@ -46,7 +47,7 @@ def over_channels(attributions: Tensor, channels: Channels) -> Tensor:
 def target_scores(model: Classifier, images: Tensor, targets: Tensor, score: Score) -> Tensor:
     """Scores [N] of targets [N] on images [N, 3, H, W], all in one pass."""
     logits = model(images)
-    outputs = logits.softmax(1) if score is Score.softmax else logits
+    outputs = model.probabilities(logits) if score is Score.softmax else logits
     return outputs.gather(1, targets[:, None])[:, 0]
 
 

@@ -87,6 +87,7 @@ class Cell:
             "mean": model.mean.tolist(),
             "std": model.std.tolist(),
             "input_size": model.input_size,
+            "activation": model.activation.name,
             "pass_batch": model.pass_batch,  # where sums over passes are cut, hence rounded
             "device": model.device.type,
             "packages": library_versions(*made_of),

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmark.config import Settings, plain
-from benchmark.experiment import Composed
+from benchmark.experiment import Average, Composed
 from benchmark.records import Outcome, Row, RunFolder, failures, outcome_of
 from benchmark.stats import Mean
-from benchmark.summary import per_image, summary
+from benchmark.summary import class_means, per_image, summary
 
 # none: the method cannot do the column, or the row is of published values only.
 State = Enum("State", "done partial failed missing none")
@@ -65,7 +65,7 @@ def collect(composed: Composed) -> list[Collected]:
             settings = composed.settings(row, column)
             if settings.results not in known:
                 known[settings.results] = list(_runs(Path(settings.results)))
-            cells.append(_look_up(settings, row, column, known[settings.results]))
+            cells.append(_look_up(experiment.mean, settings, row, column, known[settings.results]))
     return cells
 
 
@@ -97,12 +97,14 @@ def _runs(results: Path) -> Iterator[_Run]:
         yield from (_Run(folder, start, end) for start, end in folder.starts())
 
 
-def _look_up(settings: Settings, row: str, column: str, runs: list[_Run]) -> Collected:
+def _look_up(
+    mean: Average, settings: Settings, row: str, column: str, runs: list[_Run]
+) -> Collected:
     wanted = plain(settings)
     same = [run for run in runs if _covers(run.start["settings"], wanted)]
     same.sort(key=lambda run: str(run.start["time"]))
     if ended := [run for run in same if run.end]:
-        return _done(row, column, ended[-1])
+        return _done(mean, row, column, ended[-1])
     nothing = Collected(row, column, State.missing, {}, {}, "", "", {}, None)
     known = failures(Path(settings.results))
     failed = [each for each in known if _covers(each["settings"], wanted)]
@@ -114,14 +116,17 @@ def _look_up(settings: Settings, row: str, column: str, runs: list[_Run]) -> Col
     return nothing
 
 
-def _done(row: str, column: str, run: _Run) -> Collected:
+def _done(mean: Average, row: str, column: str, run: _Run) -> Collected:
     end, where = run.end or {}, str(run.folder.path)
     if end["event"] == "timed":
         means = runtime_means(end)
         better = dict.fromkeys(means, False)
         return Collected(row, column, State.done, means, better, "", where, run.start, None)
     outcome = outcome_of(end)
-    means = summary(per_image(run.folder, outcome), list(outcome.stages))
+    metrics, table = list(outcome.stages), per_image(run.folder, outcome)
+    means = summary(table, metrics)
+    if mean is Average.classes:
+        means |= class_means(table, metrics)
     better = dict(outcome.higher_is_better) | dict.fromkeys(LOWER, False)
     note = "; ".join(outcome.warnings)
     return Collected(row, column, State.done, means, better, note, where, run.start, outcome)

@@ -43,6 +43,7 @@ class Row(Column):
     """What one row of the table has in common; without overrides it is of published values only."""
 
     columns: list[str] | None = None  # those that the method can do; None is all
+    reference: str = ""  # the file its published values are in; empty is the experiment's
 
 
 @dataclass

@@ -32,15 +32,17 @@ __all__ = [
 class Truth(NamedTuple):
     """Where the objects of one image are.
 
-    Boxes are in pixels of the *original* image, because distances in the pointing game are;
-    ``scale`` and ``offset`` lead there from the image the network sees.
+    Boxes and mask are in pixels of the *original* image, because distances in the pointing game
+    are; ``scale`` and ``offset`` lead there from the image the network sees. The mask shows all
+    objects of the item's label; where there are boxes too, the pointing game takes the boxes.
     """
 
     boxes: Tensor  # [N, 4] float; xmin, ymin, xmax, ymax, all four inside the object
     classes: Tensor  # [N] int64; the class of each box
     scale: tuple[float, float] = (1.0, 1.0)  # original pixels per network pixel, (x, y)
     offset: tuple[float, float] = (0.0, 0.0)  # original position of the network's corner, (x, y)
-    mask: Tensor | None = None  # [H, W] bool, in network pixels; the exact object, where known
+    mask: Tensor | None = None  # [h, w] bool, of the original image; the label's exact pixels
+    difficult: bool = False  # small and not alone: of the pointing game's difficult subset
 
     def to_original(self, x: float, y: float) -> tuple[float, float]:
         """Map the centre of network pixel (x, y), counted from 0, to original pixels."""
@@ -51,7 +53,7 @@ class Truth(NamedTuple):
 
 
 class Item(NamedTuple):
-    """One image of a data set, ready for a network."""
+    """One image of a data set, ready for a network; or one class of an image that shows several."""
 
     id: str
     image: Tensor  # [3, H, W] float32, RGB in [0, 1]
@@ -131,8 +133,16 @@ class Classifier(Protocol):
         """Map images [B, 3, H, W] in [0, 1] to logits [B, K] in float32."""
         ...
 
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Turn logits [B, K] into probabilities [B, K]: among all classes, or of each by itself."""
+        ...
+
+    def log_probabilities(self, logits: Tensor) -> Tensor:
+        """Turn logits [B, K] into logarithms of probabilities [B, K]."""
+        ...
+
     def scores(self, images: Tensor, targets: Tensor) -> Tensor:
-        """Softmax probabilities [B] of each image's target."""
+        """Probabilities [B] of each image's target."""
         ...
 
     @property

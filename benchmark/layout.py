@@ -66,9 +66,9 @@ def entries(experiment: Experiment, cells: Sequence[Collected]) -> list[Entry]:
 def _entry(experiment: Experiment, cell: Collected, metric: str, shown: Shown) -> Entry:
     row, column = experiment.rows[cell.row], experiment.columns[cell.column]
     under = {**experiment.published, **column.published, **row.published}
-    known = None
-    if experiment.reference and shown.published and row.published:
-        known = published(experiment.reference, under, shown.published)
+    known, reference = None, row.reference or experiment.reference
+    if reference and shown.published and row.published:
+        known = published(reference, under, shown.published)
     mean = cell.means.get(metric, Mean(math.nan, math.nan, math.nan, 0))
     return Entry(
         cell.row,
@@ -110,6 +110,8 @@ def parts(entry: Entry) -> list[str]:
             ours.append(f"[{entry.low:.{digits}f}, {entry.high:.{digits}f}]")
     if entry.published is None:
         return ours
+    if entry.cell.state is State.none:
+        return [f"paper {entry.published.text}"]
     difference = entry.difference
     off = "" if difference is None else f" ({difference:+.{entry.shown.digits}f})"
     return [*ours, f"paper {entry.published.text}{off}"]

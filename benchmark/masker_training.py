@@ -144,9 +144,9 @@ class Training:
         enlarged = upsample(masks, images.shape[-1])
         shown = torch.where(fake[:, None, None, None], 1 - enlarged, enlarged)
         logs = [
-            model(composite(images, self.background(images, source), mask))
-            .log_softmax(1)
-            .gather(1, predicted[:, None])[:, 0]
+            model.log_probabilities(
+                model(composite(images, self.background(images, source), mask))
+            ).gather(1, predicted[:, None])[:, 0]
             for mask in (shown, 1 - shown)
         ]
         rows, columns = (masks.diff(dim=axis).square().mean((1, 2, 3)) for axis in (2, 3))

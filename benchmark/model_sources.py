@@ -6,6 +6,7 @@ A model's YAML names one of these dataclasses, or any other with the same ``load
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -24,7 +25,7 @@ from benchmark.models import ImageClassifier, MemoryFormat, Precision
 
 OWN_WEIGHTS = Path(__file__).resolve().parent / "weights"
 RANDOM = "RANDOM WEIGHTS"
-SUFFIXES = (".safetensors", ".pth")
+SUFFIXES = (".safetensors", ".pth", ".pth.tar")
 SceneNetwork = Enum("SceneNetwork", "scenes_vgg scenes_resnet")
 
 
@@ -87,7 +88,7 @@ class TorchvisionModel:
             device=device,
             precision=self.precision,
             memory_format=self.memory_format,
-            pass_batch=_for_device(self.pass_batch, device),
+            pass_batch=for_device(self.pass_batch, device),
         )
 
     def _network(self, published: Any) -> tuple[nn.Module, str]:
@@ -95,7 +96,8 @@ class TorchvisionModel:
             with torch.random.fork_rng():
                 torch.manual_seed(0)
                 return self._empty(), RANDOM
-        if file := self._file():
+        usual = [f"{self.architecture}{suffix}" for suffix in SUFFIXES]
+        if file := find_weights(self.weights, self.weights_root, usual):
             network = self._empty()
             fill(network, read_weights(file), str(file.name))
             return network, file.name
@@ -123,21 +125,6 @@ class TorchvisionModel:
         network: nn.Module = torchvision.models.get_model(self.architecture, weights=None, **extra)
         return network
 
-    def _file(self) -> Path | None:
-        root = Path(self.weights_root) if self.weights_root else None
-        if root is not None and not root.is_dir():
-            raise BadInput(f"model.weights_root={root} (or WEIGHTS_ROOT) is not a folder")
-        if self.weights == "auto":
-            places = [root / f"{self.architecture}{suffix}" for suffix in SUFFIXES] if root else []
-            return next((place for place in places if place.is_file()), None)
-        if not self.weights.endswith(SUFFIXES):
-            return None
-        places = [Path(self.weights)] + ([root / self.weights] if root else [])
-        for place in places:
-            if place.is_file():
-                return place
-        raise BadInput(f"model.weights: there is no file {' nor '.join(map(str, places))}")
-
 
 @dataclass(frozen=True)
 class ScenesModel:
@@ -163,12 +150,36 @@ class ScenesModel:
             device=device,
             precision=self.precision,
             memory_format=self.memory_format,
-            pass_batch=_for_device(self.pass_batch, device),
+            pass_batch=for_device(self.pass_batch, device),
         )
 
 
+def find_weights(weights: str, weights_root: str | None, usual: Sequence[str]) -> Path | None:
+    """Find a file of weights: the one that is named, or for ``auto`` a usual one in the root.
+
+    Returns:
+        None where ``auto`` finds none, or the name is not that of a file.
+
+    Raises:
+        BadInput: the file that is named, or the root, is not there.
+    """
+    root = Path(weights_root) if weights_root else None
+    if root is not None and not root.is_dir():
+        raise BadInput(f"model.weights_root={root} (or WEIGHTS_ROOT) is not a folder")
+    if weights == "auto":
+        places = [root / name for name in usual] if root else []
+        return next((place for place in places if place.is_file()), None)
+    if not weights.endswith(SUFFIXES):
+        return None
+    places = [Path(weights)] + ([root / weights] if root else [])
+    for place in places:
+        if place.is_file():
+            return place
+    raise BadInput(f"model.weights: there is no file {' nor '.join(map(str, places))}")
+
+
 def read_weights(file: Path) -> dict[str, torch.Tensor]:
-    """Read a state dict from ``.safetensors``, or from ``.pth`` without unpickling objects.
+    """Read a state dict from ``.safetensors``, or from torch's files without unpickling objects.
 
     Raises:
         BadInput: the file cannot be read as such.
@@ -207,7 +218,12 @@ def weights_hash(network: nn.Module) -> str:
     return total.hexdigest()
 
 
-def _for_device(pass_batch: dict[str, int], device: torch.device) -> int:
+def for_device(pass_batch: dict[str, int], device: torch.device) -> int:
+    """Choose the number of images sent through at once on a device.
+
+    Raises:
+        BadInput: there is none for it, or it is below 1.
+    """
     size = pass_batch.get(device.type)
     if size is None or size < 1:
         raise BadInput(f"model.pass_batch.{device.type} must be a number of at least 1")

@@ -10,6 +10,7 @@ from functools import cached_property, partial
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from benchmark.cam_layer import find_cam_layer
 from benchmark.images import chunks
@@ -17,6 +18,7 @@ from benchmark.interfaces import BadInput
 
 Precision = Enum("Precision", "fp32 tf32 bf16 fp16")
 MemoryFormat = Enum("MemoryFormat", "channels_last contiguous")
+Activation = Enum("Activation", "softmax sigmoid")
 
 # On a CPU the matrix kernels treat the last few rows of a batch differently when their number is
 # not a multiple of four; padded, an image's logits are the same bits in every batch, except that
@@ -40,6 +42,7 @@ class ImageClassifier:
         precision: Precision = Precision.fp32,
         memory_format: MemoryFormat = MemoryFormat.channels_last,
         pass_batch: int = 20,
+        activation: Activation = Activation.softmax,
     ) -> None:
         """Prepare a network for the benchmark.
 
@@ -54,6 +57,8 @@ class ImageClassifier:
             precision: fp32; tf32 (CUDA only); bf16 and fp16 run under autocast.
             memory_format: the layout of images in memory; channels_last is the fast one.
             pass_batch: images sent through at once by methods and metrics.
+            activation: what makes probabilities of logits; softmax where classes exclude each
+                other, sigmoid where an image may show several.
         """
         if precision is Precision.tf32 and device.type != "cuda":
             raise BadInput(f"precision=tf32 needs a CUDA device, this run is on {device.type}")
@@ -69,6 +74,7 @@ class ImageClassifier:
         self.weights = weights
         self.device = device
         self.pass_batch = pass_batch
+        self.activation = activation
         self._layout = layout
         self._precision = precision
         torch.backends.cuda.matmul.allow_tf32 = precision is Precision.tf32
@@ -92,10 +98,20 @@ class ImageClassifier:
             logits.register_hook(lambda _: count_backward())  # type: ignore[no-untyped-call]  # torch's
         return logits
 
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Turn logits [B, K] into probabilities [B, K]; under softmax a row sums to 1."""
+        return logits.softmax(1) if self.activation is Activation.softmax else logits.sigmoid()
+
+    def log_probabilities(self, logits: Tensor) -> Tensor:
+        """Turn logits [B, K] into logarithms of probabilities [B, K], even of tiny ones."""
+        if self.activation is Activation.softmax:
+            return logits.log_softmax(1)
+        return functional.logsigmoid(logits)
+
     def scores(self, images: Tensor, targets: Tensor) -> Tensor:
-        """Softmax probabilities [B] of targets [B], at most ``pass_batch`` images at a time."""
+        """Probabilities [B] of targets [B], at most ``pass_batch`` images at a time."""
         parts = [
-            self(images[part]).softmax(1).gather(1, targets[part, None])[:, 0]
+            self.probabilities(self(images[part])).gather(1, targets[part, None])[:, 0]
             for part in chunks(len(images), self.pass_batch)
         ]
         return parts[0] if len(parts) == 1 else torch.cat(parts)

@@ -1,16 +1,17 @@
-"""Intervals of means over images, on scipy."""
+"""Intervals of means over images and of means over classes."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtr, ndtri
 from scipy.stats import bootstrap
 
 
 class Mean(NamedTuple):
-    """A mean over images with its 95 % interval."""
+    """A mean over images, or over classes of images, with its 95 % interval."""
 
     value: float
     low: float
@@ -41,3 +42,72 @@ def mean_interval(values: ArrayLike, seed: int = 0, resamples: int = 9999) -> Me
         (present,), np.mean, n_resamples=resamples, rng=np.random.default_rng(seed), batch=1000
     ).confidence_interval
     return Mean(value, float(interval.low), float(interval.high), n)
+
+
+def class_mean_interval(
+    values: ArrayLike, classes: ArrayLike, seed: int = 0, resamples: int = 9999
+) -> Mean:
+    """Average the classes' means of per-image values, with an interval.
+
+    Every class that has a value counts alike, however many images it has; missing values (NaN) are
+    left out, and ``n`` counts the images that remained. The interval is the bias-corrected,
+    accelerated bootstrap's where images are drawn within each class, as many as it has: it says
+    what other images of the same classes would have given. A class of one image adds nothing to
+    its width, and images that show several classes are taken as so many independent ones. It is
+    NaN where no class has two images, and has no width where no class's values differ.
+
+    Drawing n of a class's images is drawing how often each distinct value comes, so that hits and
+    misses of a hundred thousand images take no longer than of ten.
+
+    Source: Efron & Tibshirani (1993), chapters 8.3 and 14, the acceleration of several samples.
+
+    Args:
+        values: [N], one per image.
+        classes: [N], the class of each.
+        seed: of the draws.
+        resamples: how many draws.
+
+    Raises:
+        ValueError: there are not as many classes as values.
+    """
+    given, labels = np.asarray(values, dtype=float), np.asarray(classes)
+    if given.shape != labels.shape or given.ndim != 1:
+        raise ValueError(f"values of shape {given.shape} need classes alike, not {labels.shape}")
+    present = ~np.isnan(given)
+    given, labels = given[present], labels[present]
+    groups = [given[labels == each] for each in np.unique(labels)]
+    if not groups:
+        return Mean(np.nan, np.nan, np.nan, 0)
+    n, count = len(given), len(groups)
+    value = float(np.mean([group.mean() for group in groups]))
+    if max(map(len, groups)) == 1:
+        return Mean(value, np.nan, np.nan, n)
+    if all(np.ptp(group) == 0 for group in groups):
+        return Mean(value, value, value, n)
+    source = np.random.default_rng(seed)
+    drawn = sum(_means_drawn(group, resamples, source) for group in groups) / count
+    # Draws equal to the value but for rounding count half, as scipy counts ties.
+    tolerance = 1e-12 * max(1.0, abs(value))
+    below = np.mean(drawn < value - tolerance) + np.mean(np.abs(drawn - value) <= tolerance) / 2
+    bias = ndtri(np.clip(below, 0.5 / resamples, 1 - 0.5 / resamples))
+    away = [(group - group.mean()) / len(group) for group in groups]
+    skew = sum((each**3).sum() for each in away)
+    acceleration = skew / (6 * sum((each**2).sum() for each in away) ** 1.5)
+    shifted = bias + ndtri(np.array([0.025, 0.975]))
+    low, high = np.quantile(drawn, ndtr(bias + shifted / (1 - acceleration * shifted)))
+    return Mean(value, float(low), float(high), n)
+
+
+def _means_drawn(
+    group: NDArray[np.float64], resamples: int, source: np.random.Generator
+) -> NDArray[np.float64]:
+    """Draw as many values as there are, with replacement, and average them: [resamples]."""
+    distinct, often = np.unique(group, return_counts=True)
+    share = often / len(group)
+    at_once = max(1, 10_000_000 // len(distinct))  # counts, for memory's sake
+    parts = [
+        source.multinomial(len(group), share, size=min(at_once, resamples - begin)) @ distinct
+        for begin in range(0, resamples, at_once)
+    ]
+    means: NDArray[np.float64] = np.concatenate(parts) / len(group)
+    return means

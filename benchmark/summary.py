@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from benchmark.records import Outcome, RunFolder
-from benchmark.stats import Mean, mean_interval
+from benchmark.stats import Mean, class_mean_interval, mean_interval
 
 
 def per_image(folder: RunFolder, outcome: Outcome) -> pd.DataFrame:
@@ -44,3 +44,11 @@ def summary(table: pd.DataFrame, metrics: Sequence[str]) -> dict[str, Mean]:
     columns["seconds"] = timed if len(timed) else table["seconds"]
     columns |= {name: table[name] for name in ("forward_passes", "backward_passes")}
     return {name: mean_interval(values) for name, values in columns.items()}
+
+
+def class_means(table: pd.DataFrame, metrics: Sequence[str]) -> dict[str, Mean]:
+    """Average each metric over the targets' classes, as the pointing game on VOC and COCO is.
+
+    Takes the table of ``per_image``; each class's mean over its images counts alike.
+    """
+    return {metric: class_mean_interval(table[metric], table["target"]) for metric in metrics}

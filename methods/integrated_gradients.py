@@ -27,7 +27,7 @@ class IntegratedGradients(PixelAttribution):
 
     def attribute(self, model: Classifier, batch: Batch) -> Tensor:
         """Return attributions [B, 3, H, W]; they sum to score on image minus on baseline."""
-        explainer = CaptumIntegratedGradients(lambda images: model(images).softmax(1))
+        explainer = CaptumIntegratedGradients(lambda images: model.probabilities(model(images)))
         baselines = self.baseline(model, batch)
         parts = []
         # So many that one call either holds whole images or a single one, cut into steps: then an

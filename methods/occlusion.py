@@ -38,7 +38,7 @@ class Occlusion:
         """Return each pixel's mean drop over the patches that hide it, [B, H, W]."""
         if self.patch > (side := batch.images.shape[-1]):
             raise BadInput(f"occlusion needs a patch of at most the image, {side}: {self.patch}")
-        explainer = CaptumOcclusion(lambda images: model(images).softmax(1))
+        explainer = CaptumOcclusion(lambda images: model.probabilities(model(images)))
         baselines = self.baseline(model, batch)
         heatmaps = []
         for row in range(len(batch.ids)):

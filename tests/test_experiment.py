@@ -288,7 +288,7 @@ def test_every_published_value_of_a_table_has_its_place(name):
     shown = [
         entry.published.text
         for entry in entries(experiment, collect(composed))
-        if entry.published is not None
+        if entry.published is not None and not experiment.rows[entry.row].reference
     ]
     table = pd.read_csv(ROOT / "results" / "published" / "igos.csv", dtype=str)
     values = table.loc[table["table"] == name.removeprefix("table"), "value"]

@@ -17,7 +17,8 @@ from scipy.io import savemat
 from torch import Tensor
 from torchvision.transforms import v2
 
-from benchmark.datasets.imagenet import ImageNet, Preprocess
+from benchmark.datasets.imagenet import ImageNet
+from benchmark.datasets.photographs import Preprocess
 from benchmark.interfaces import BadInput, UnreadableImage
 
 # As many classes as ImageNet has, with its first and last; those between are made up.

@@ -10,7 +10,7 @@ from benchmark.masking import Noise, Objective, Term, total_variation
 from metrics.objective import MaskObjective, Part
 
 
-def measured(part, heatmaps, network=None, l1=0.5, tv=3.0, exponent=2.0):
+def measured(part, heatmaps, network=None, *, l1=0.5, tv=3.0, exponent=2.0):
     model = classifier(network or Smooth())
     batch = batch_of(images_of(len(heatmaps)))
     metric = MaskObjective(part=Part[part], l1=l1, tv=tv, tv_exponent=exponent, baseline=BLACK)

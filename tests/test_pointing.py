@@ -1,7 +1,9 @@
 import math
 
+import pandas as pd
 import pytest
 import torch
+from cells import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 from toys import Constant, Recorder, batch_of, classifier, images_of, no_boxes
@@ -28,9 +30,11 @@ def peak(column, row, size=SIZE):
     return heatmap
 
 
-def hit(heatmap, where, tolerance=0.0, target=0):
+def hit(heatmap, where, tolerance=0.0, target=0, *, difficult=False, label=None):
     batch = batch_of(images_of(1, SIZE), targets=target, truths=[where])
-    scores = Pointing(tolerance)(classifier(Constant(0.5)), batch, heatmap)
+    if label is not None:
+        batch = batch._replace(labels=torch.tensor([label]))
+    scores = Pointing(tolerance, difficult)(classifier(Constant(0.5)), batch, heatmap)
     assert scores.values.dtype == torch.float64
     assert scores.curves == {}
     return float(scores.values[0])
@@ -151,7 +155,7 @@ def test_each_image_is_scored_by_its_own_boxes_and_target():
     truths = [truth((0, 0, 9, 9)), no_boxes(), truth((0, 0, 9, 9), classes=[1])]
     batch = batch_of(images, targets=torch.tensor([0, 0, 1]), truths=truths)
     heatmaps = torch.cat([peak(20, 20), peak(5, 5), peak(5, 5)])
-    values = Pointing(0.0)(classifier(Constant(0.5)), batch, heatmaps).values
+    values = Pointing(0.0, False)(classifier(Constant(0.5)), batch, heatmaps).values
     assert values[0] == 0
     assert values[1].isnan()
     assert values[2] == 1
@@ -159,17 +163,131 @@ def test_each_image_is_scored_by_its_own_boxes_and_target():
 
 def test_the_classifier_is_not_asked():
     model = classifier(Constant(0.5), kind=Recorder)
-    Pointing(0.0)(model, batch_of(images_of(1), truths=[truth((0, 0, 9, 9))]), peak(5, 5))
+    Pointing(0.0, False)(model, batch_of(images_of(1), truths=[truth((0, 0, 9, 9))]), peak(5, 5))
     assert model.calls == []
 
 
 def test_a_tolerance_below_zero_is_refused():
     with pytest.raises(BadInput, match=r"tolerance of at least 0, got -1\.0"):
-        Pointing(-1.0)
+        Pointing(-1.0, False)
 
 
-def test_the_two_columns_have_no_tolerance_and_one_of_fifteen_pixels():
-    settings = load()
-    built = {name: build(settings.metric[name], name) for name in ("pointing", "pointing_15")}
-    assert built == {"pointing": Pointing(0.0), "pointing_15": Pointing(15.0)}
-    assert Pointing(0.0).higher_is_better
+@pytest.mark.parametrize("difficult", [False, True])
+def test_the_columns_have_no_tolerance_and_one_of_fifteen_pixels(difficult):
+    names = (
+        ("pointing_difficult", "pointing_15_difficult")
+        if difficult
+        else ("pointing", "pointing_15")
+    )
+    settings = load(f"metric=[{','.join(names)}]")
+    built = [build(settings.metric[name], name) for name in names]
+    assert built == [Pointing(0.0, difficult), Pointing(15.0, difficult)]
+    assert all(metric.higher_is_better for metric in built)
+
+
+# Masks
+
+
+def masked(*pixels, size=(SIZE, SIZE), **place):
+    """A truth of single pixels (x, y) of an original of (width, height), without boxes."""
+    mask = torch.zeros(size[1], size[0], dtype=torch.bool)
+    for x, y in pixels:
+        mask[y, x] = True
+    return no_boxes()._replace(mask=mask, **place)
+
+
+def test_without_boxes_the_mask_is_hit_on_its_own_pixels_only():
+    where = masked((5, 12), (20, 3))
+    assert hit(peak(5, 12), where) == 1
+    assert hit(peak(20, 3), where) == 1
+    assert hit(peak(12, 5), where) == 0
+    assert hit(peak(6, 12), where) == 0
+    assert hit(peak(6, 12), where, 1.0) == 0
+    assert hit(peak(6, 12), where, 1.01) == 1
+
+
+def test_a_mask_exactly_fifteen_pixels_away_is_missed_as_in_torchray():
+    assert hit(peak(5, 5), masked((20, 5)), 15.0) == 0
+    assert hit(peak(5, 5), masked((14, 17)), 15.0) == 0  # 9 and 12 pixels: 15 along the diagonal
+    assert hit(peak(5, 5), masked((19, 5)), 15.0) == 1
+    assert hit(peak(5, 5), masked((14, 16)), 15.0) == 1
+
+
+def test_the_mask_is_measured_in_pixels_of_the_original_image():
+    # 128 x 48 stretched to 32 x 32: the centre of network pixel (5, 5) falls into (22, 8).
+    place = {"size": (128, 48), "scale": (4.0, 1.5)}
+    assert hit(peak(5, 5), masked((22, 8), **place)) == 1
+    assert hit(peak(5, 5), masked((5, 5), **place)) == 0
+    assert hit(peak(5, 5), masked((36, 8), **place), 15.0) == 1
+    assert hit(peak(5, 5), masked((37, 8), **place), 15.0) == 0
+    assert hit(peak(5, 5), masked((22, 22), **place), 15.0) == 1
+    assert hit(peak(5, 5), masked((22, 23), **place), 15.0) == 0
+
+
+@given(st.integers(0, SIZE - 1), st.integers(0, SIZE - 1), st.integers(0, 2**32 - 1))
+def test_a_mask_is_hit_where_a_disc_around_the_point_meets_it(column, row, seed):
+    """TorchRay's formula: any pixel of the mask within less than the tolerance of the point."""
+    mask = torch.rand(40, 60, generator=torch.Generator().manual_seed(seed)) > 0.995
+    where = no_boxes()._replace(mask=mask, scale=(60 / SIZE, 40 / SIZE))
+    x, y = math.floor((column + 0.5) * 60 / SIZE), math.floor((row + 0.5) * 40 / SIZE)
+    near = (torch.arange(40)[:, None] - y) ** 2 + (torch.arange(60) - x) ** 2 < 15**2
+    assert hit(peak(column, row), where, 15.0) == float((near & mask).any())
+
+
+def test_an_empty_mask_cannot_be_hit_and_no_mask_has_no_value():
+    assert hit(peak(5, 5), masked(), 15.0) == 0
+    assert math.isnan(hit(peak(5, 5), no_boxes(), 15.0))
+
+
+def test_the_mask_is_of_the_label_so_another_target_has_no_value():
+    where = masked((5, 5))
+    assert hit(peak(5, 5), where, target=1, label=1) == 1
+    assert math.isnan(hit(peak(5, 5), where, target=1, label=0))
+
+
+def test_where_there_are_boxes_these_count_and_not_the_mask():
+    where = truth((10, 10, 20, 20))._replace(mask=masked((15, 15)).mask)
+    assert hit(peak(11, 11), where) == 1
+    assert hit(peak(5, 5), where._replace(mask=masked((5, 5)).mask)) == 0
+    assert math.isnan(hit(peak(15, 15), where, target=1))
+
+
+# The difficult subset
+
+
+def test_the_difficult_columns_have_values_of_difficult_targets_only():
+    easy = truth((5, 5, 9, 9))
+    hard = easy._replace(difficult=True)
+    for where, point in ((easy, 6), (easy, 20), (hard, 6), (hard, 20)):
+        plain = hit(peak(point, point), where)
+        value = hit(peak(point, point), where, difficult=True)
+        assert plain == (point == 6)
+        assert value == plain if where is hard else math.isnan(value)
+    assert hit(peak(5, 5), masked((5, 5), difficult=True), difficult=True) == 1
+
+
+# Published numbers
+
+
+def test_torchrays_table_names_methods_that_are_here_and_is_whole():
+    table = pd.read_csv(ROOT / "results/published/torchray.csv")
+    assert list(table.columns) == [
+        "table",
+        "model",
+        "dataset",
+        "method",
+        "res",
+        "metric",
+        "value",
+        "note",
+    ]
+    assert {f"{method}.yaml" for method in table["method"]} <= {
+        file.name for file in (ROOT / "conf/method").iterdir()
+    }
+    cells = table.pivot(index="method", columns=["dataset", "model", "metric"], values="value")
+    assert cells.shape == (9, 8)
+    assert cells.notna().all(axis=None)
+    for (dataset, model, metric), column in cells.items():
+        if metric == "pointing_game_percent":
+            harder = cells[dataset, model, "pointing_game_difficult_percent"]
+            assert (harder < column).all()

@@ -32,7 +32,7 @@ def clock(monkeypatch):
         return explain(self, model, batch)
 
     monkeypatch.setattr(cells.Toy, "__call__", slow)
-    monkeypatch.setattr(runtime, "clock", lambda model: now["time"])
+    monkeypatch.setattr(runtime, "clock", lambda _: now["time"])
     return now
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
-from benchmark.stats import mean_interval
+from benchmark.stats import class_mean_interval, mean_interval
 
 # Forty numbers that lean to one side, as deletion scores do.
 FIXED = np.random.default_rng(3).beta(1, 4, size=40)
@@ -101,3 +101,90 @@ def test_yes_and_no_of_few_images_have_an_interval_of_numbers(values, recwarn):
     value, low, high, _ = mean_interval(values)
     assert low <= value <= high
     assert not recwarn.list
+
+
+# Means over classes
+
+
+def grouped(*groups):
+    """Values and classes of these groups, mixed up."""
+    values = np.concatenate(groups)
+    classes = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
+    order = np.random.default_rng(1).permutation(len(values))
+    return values[order], classes[order]
+
+
+UNEVEN = (FIXED, np.random.default_rng(4).beta(4, 1, size=15), np.array([0.1, 0.4, 0.9]))
+
+
+def test_every_class_counts_alike_however_many_images_it_has():
+    hits = [1.0] * 90 + [0.0] * 10 + [0.0, 0.0, 1.0, 0.0]
+    mean = class_mean_interval(hits, ["person"] * 100 + ["cat"] * 4)
+    assert mean.value == pytest.approx((0.9 + 0.25) / 2, abs=1e-15)
+    assert mean.n == 104
+    assert mean.low < mean.value < mean.high
+
+
+def test_the_interval_of_class_means_is_scipys_of_as_many_samples():
+    mine = class_mean_interval(*grouped(*UNEVEN), resamples=40_000)
+    theirs = bootstrap(
+        UNEVEN,
+        lambda *samples, axis: sum(sample.mean(axis=axis) for sample in samples) / len(samples),
+        n_resamples=40_000,
+        method="BCa",
+        rng=np.random.default_rng(7),
+        batch=5000,
+    ).confidence_interval
+    width = theirs.high - theirs.low
+    assert (mine.low, mine.high) == pytest.approx(tuple(theirs), abs=0.02 * width)
+
+
+def test_the_interval_of_class_means_is_what_drawing_images_one_by_one_gives():
+    """A slow second implementation: hits and misses, drawn within each class by their places."""
+    groups = [
+        np.array([1.0] * hits + [0.0] * misses) for hits, misses in ((30, 10), (8, 12), (3, 2))
+    ]
+    source = np.random.default_rng(0)
+    draws = [np.mean([source.choice(g, len(g)).mean() for g in groups]) for _ in range(4000)]
+    mine = class_mean_interval(*grouped(*groups))
+    deviation = np.sqrt(sum(g.var() / len(g) for g in groups)) / len(groups)
+    assert np.std(draws) == pytest.approx(deviation, rel=0.05)
+    plain = np.quantile(draws, [0.025, 0.975])
+    assert (mine.low, mine.high) == pytest.approx(tuple(plain), abs=0.25 * deviation)
+
+
+def test_an_interval_of_class_means_holds_the_true_mean_nineteen_times_in_twenty():
+    source, hits = np.random.default_rng(2), 0
+    chances = (0.9, 0.6, 0.3)
+    for _ in range(300):
+        groups = [
+            (source.random(count) < p) * 1.0 for p, count in zip(chances, (60, 40, 25), strict=True)
+        ]
+        _, low, high, _ = class_mean_interval(*grouped(*groups), resamples=400)
+        hits += low <= np.mean(chances) <= high
+    assert 0.90 <= hits / 300 <= 0.98
+
+
+def test_one_class_has_nearly_the_interval_of_a_plain_mean():
+    plain, classes = mean_interval(FIXED), class_mean_interval(FIXED, np.zeros(40))
+    assert classes.value == pytest.approx(plain.value, abs=1e-15)
+    assert (classes.low, classes.high) == pytest.approx((plain.low, plain.high), abs=0.004)
+
+
+def test_missing_values_leave_their_class_and_a_class_without_any_is_none():
+    values, classes = grouped(*UNEVEN)
+    gaps, more = np.append(values, [np.nan] * 3), np.append(classes, [0, 1, 7])
+    assert class_mean_interval(gaps, more) == class_mean_interval(values, classes)
+
+
+def test_means_of_few_images_say_what_is_not_known():
+    np.testing.assert_equal(class_mean_interval([], []), (np.nan, np.nan, np.nan, 0))
+    np.testing.assert_equal(class_mean_interval([0.0, 1.0], [0, 1]), (0.5, np.nan, np.nan, 2))
+    assert class_mean_interval([0.5, 0.5, 1.0], [0, 0, 1]) == (0.75, 0.75, 0.75, 3)
+    low, high = class_mean_interval([0.0, 1.0, 1.0], [0, 0, 1])[1:3]
+    assert 0.5 <= low < high <= 1.0
+
+
+def test_as_many_classes_as_values_are_needed():
+    with pytest.raises(ValueError, match=r"shape \(2,\) need classes alike, not \(3,\)"):
+        class_mean_interval([0.0, 1.0], [0, 1, 2])

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from benchmark.datasets.imagenet_layouts import Layout, find_layout
+from benchmark.datasets.photographs import Preprocess, decode, read_bytes, squared
 from benchmark.datasets.selection import choose
 from benchmark.interfaces import BadInput, Item, Truth, UnreadableImage
 
@@ -31,14 +28,6 @@ XML_FOLDERS = (
     "ILSVRC2012_bbox_val_v3",
     "val",
 )
-
-
-class Preprocess(Enum):
-    """How an image becomes ``size`` x ``size`` pixels; every resizing is bilinear, antialiased."""
-
-    squash = "squash"  # stretched to the square, as in the I-GOS paper
-    center_crop = "center_crop"  # shorter side to size * 256/224, then the central square
-    crop = "crop"  # the central square of the image as it is
 
 
 @dataclass(frozen=True)
@@ -92,7 +81,7 @@ class ImageNet:
         Raises:
             UnreadableImage: the file cannot be read, or its annotation is damaged.
         """
-        state = hashlib.sha256(_bytes(self._path(image_id)))
+        state = hashlib.sha256(read_bytes(self._path(image_id)))
         annotation = _annotation(self.layout, image_id)
         state.update(repr((self.layout.labels[image_id], *annotation)).encode())
         return state.hexdigest()[:16]
@@ -105,66 +94,20 @@ class ImageNet:
                 ``size`` under ``crop``, or its annotation is damaged.
         """
         path = self._path(image_id)
-        image = _decode(path)
+        image = decode(path)
         boxes, classes = _boxes(_annotation(self.layout, image_id), image.size, path.name)
-        resized, (left, top) = _geometry(image.size, size, self.preprocess)
-        if min(resized) < size:
-            raise UnreadableImage(
-                f"{path.name}: {image.width} x {image.height} pixels are too few to crop {size} x "
-                f"{size} without resizing"
-            )
-        square = image.resize(resized, Image.Resampling.BILINEAR)
-        square = square.crop((left, top, left + size, top + size))
-        scale = (image.width / resized[0], image.height / resized[1])
+        square = squared(image, size, self.preprocess, path.name)
         return Item(
             id=image_id,
-            image=torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous() / 255,
+            image=square.pixels,
             label=self.layout.labels[image_id],
-            truth=Truth(boxes, classes, scale, (left * scale[0], top * scale[1])),
+            truth=Truth(boxes, classes, square.scale, square.offset),
         )
 
     def _path(self, image_id: str) -> Path:
         if image_id not in self.layout.files:
             raise UnreadableImage(f"{image_id}: no such image in {self.root}")
         return Path(self.layout.files[image_id])
-
-
-def _geometry(
-    original: tuple[int, int], size: int, preprocess: Preprocess
-) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Plan the resized image (width, height) and the square's corner (left, top) in it.
-
-    Rounding is torchvision's: the longer side down, the corner to the nearest even.
-    """
-    if preprocess is Preprocess.squash:
-        return (size, size), (0, 0)
-    width, height = original
-    if preprocess is Preprocess.center_crop:
-        shorter = round(size * 256 / 224)
-        least = min(original)
-        width, height = int(shorter * width / least), int(shorter * height / least)
-    return (width, height), (round((width - size) / 2), round((height - size) / 2))
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UnreadableImage(f"{path.name}: {error.strerror}") from error
-
-
-def _decode(path: Path) -> Image.Image:
-    """Decode a JPEG or PNG (ImageNet has one under a JPEG's name) to RGB."""
-    data = _bytes(path)
-    if not data:
-        raise UnreadableImage(f"{path.name}: the file is empty")
-    try:
-        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
-            return image.convert("RGB")
-    except UnidentifiedImageError as error:
-        raise UnreadableImage(f"{path.name}: neither a JPEG nor a PNG image") from error
-    except Exception as error:  # on damaged bytes Pillow raises anything, down to SyntaxError
-        raise UnreadableImage(f"{path.name}: {error}") from error
 
 
 class _Annotation(NamedTuple):
@@ -200,7 +143,7 @@ def _annotation(layout: Layout, image_id: str) -> _Annotation:
 def _xml(path: Path) -> tuple[list[str], tuple[int, int] | None]:
     """Read a Pascal VOC file to Kaggle's words, and the image size it states (None if 0)."""
     try:
-        tree = ElementTree.fromstring(_bytes(path))
+        tree = ElementTree.fromstring(read_bytes(path))
         width, height = (int(tree.findtext(f"size/{side}", "0")) for side in ("width", "height"))
         keys = ("name", *(f"bndbox/{corner}" for corner in ("xmin", "ymin", "xmax", "ymax")))
         words = [entry.findtext(key, "") for entry in tree.iter("object") for key in keys]
