@@ -198,9 +198,23 @@ class RunFolder:
             merged[key] = outcome
         return list(merged.values())
 
-    def started(self) -> Row:
-        """Read the latest start's settings, versions and command."""
-        return [entry for entry in _lines(self.path / "log.jsonl") if entry["event"] == "start"][-1]
+    def started(self, stage: str = "") -> Row:
+        """Read the settings, versions and command of the latest start, or of one stage's latest.
+
+        Raises:
+            BadInput: no start that the log still has made the stage.
+        """
+        starts = [entry for entry in _lines(self.path / "log.jsonl") if entry["event"] == "start"]
+        if stage:
+            starts = [entry for entry in starts if stage in entry["stages"].values()]
+        if not starts:
+            raise BadInput(f"{self.path / 'log.jsonl'} does not say how {stage} was made")
+        return starts[-1]
+
+    def identity(self) -> dict[str, Any]:
+        """Read what ``claim`` wrote: the settings that these results stand for."""
+        text = (self.path / "settings.json").read_text(encoding="utf-8")
+        return dict(json.loads(text))
 
     def ids(self, manifest: str) -> list[str]:
         """Read a manifest written here."""

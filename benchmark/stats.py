@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.stats import bootstrap
 
 
@@ -41,3 +41,35 @@ def mean_interval(values: ArrayLike, seed: int = 0, resamples: int = 9999) -> Me
         (present,), np.mean, n_resamples=resamples, rng=np.random.default_rng(seed), batch=1000
     ).confidence_interval
     return Mean(value, float(interval.low), float(interval.high), n)
+
+
+class Band(NamedTuple):
+    """A mean curve over images with the 95 % interval of each of its points."""
+
+    value: NDArray[np.float64]  # [points]
+    low: NDArray[np.float64]  # [points]
+    high: NDArray[np.float64]  # [points]
+
+
+def mean_band(curves: ArrayLike, seed: int = 0, resamples: int = 1999) -> Band:
+    """Average curves [images, points] with an interval at each point, as ``mean_interval`` has it.
+
+    The band is pointwise: each point's interval is by itself, so all of a curve need not lie in it
+    19 times in 20. It is NaN for a single image, and has no width where all images agree.
+    """
+    curves = np.asarray(curves, dtype=float)
+    value = curves.mean(0)
+    if len(curves) < 2:
+        return Band(value, np.full_like(value, np.nan), np.full_like(value, np.nan))
+    low, high = value.copy(), value.copy()
+    differs = np.ptp(curves, axis=0) > 0
+    if differs.any():
+        interval = bootstrap(
+            (curves[:, differs],),
+            np.mean,
+            n_resamples=resamples,
+            rng=np.random.default_rng(seed),
+            batch=max(1, 10**7 // curves.size),  # numbers in memory at once
+        ).confidence_interval
+        low[differs], high[differs] = interval.low, interval.high
+    return Band(value, low, high)
