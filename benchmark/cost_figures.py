@@ -131,6 +131,8 @@ def _draw_line(panel: Axes, line: Line, cost: str, colour: str, mark: str) -> No
         capsize=2,
         label=line.label,
     )
+    if len(points) == 1:
+        return
     for at, point in zip(costs, points, strict=True):
         panel.annotate(
             point.name, (at, point.mean.value), (3, 3), textcoords="offset points", fontsize=6.5

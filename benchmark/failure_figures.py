@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Hashable, Mapping
 from typing import Any
 
@@ -12,7 +13,6 @@ from benchmark.figure_parts import (
     COLOUR_OF,
     COLOURS,
     CURVES,
-    INCHES,
     Run,
     Shared,
     caption,
@@ -22,7 +22,9 @@ from benchmark.figure_parts import (
 )
 from benchmark.tables import per_image
 
+SIDE = 1.5  # inches of one panel
 COLUMNS = 6  # images side by side; more go below
+LETTERS = 26  # in a line below an image
 
 
 def failure_figure(common: Shared, images: int) -> Figure:
@@ -41,7 +43,8 @@ def failure_figure(common: Shared, images: int) -> Figure:
     worst = table.head(images)
     columns, blocks = min(COLUMNS, len(worst)), -(-len(worst) // COLUMNS)
     figure = Figure(
-        figsize=(INCHES * max(columns, 3), (INCHES * 3 + 0.9) * blocks + 0.4), layout="constrained"
+        figsize=(SIDE * max(columns, 3) + 0.3, (SIDE * 3 + 1.0) * blocks + 0.4),
+        layout="constrained",
     )
     panels = figure.subplots(3 * blocks, columns, squeeze=False)
     for panel in panels.flat:
@@ -64,9 +67,10 @@ def failure_figure(common: Shared, images: int) -> Figure:
             scores, fractions = run.curve(metric, [row["id"]])
             label = f"{metric[:3]} {row[metric]:.3f}"
             curves.plot(fractions, scores[0], color=COLOUR_OF[metric], label=label, linewidth=1.2)
-        draw_axes(curves, "cells removed or shown")
+        draw_axes(curves, "removed or shown")
         curves.set_xticks([0, 0.5, 1])
         curves.set_box_aspect(0.8)
+        curves.tick_params(labelleft=place % COLUMNS == 0)
         curves.legend(fontsize=6.5, loc="best", framealpha=0.7, handlelength=1)
         without_ticks(panels[top : top + 2, place % COLUMNS])
     caption(figure, f"{run.label} · {common.facts} · {_how_sure(worst, table)}")
@@ -91,9 +95,10 @@ def _verdict(common: Shared, row: Mapping[Hashable, Any]) -> str:
     if target != predicted:
         lines.append(f"predicted {common.class_name(predicted)}")
     if label < 0:
-        return "\n".join([*lines, "no label"])
-    verdict = "correct" if row["correct"] else "wrong"
-    return "\n".join([*lines, f"label {common.class_name(label)}", verdict])
+        lines.append("no label")
+    else:
+        lines += [f"label {common.class_name(label)}", "correct" if row["correct"] else "wrong"]
+    return "\n".join(textwrap.fill(line, LETTERS) for line in lines)
 
 
 def _how_sure(worst: pd.DataFrame, table: pd.DataFrame) -> str:

@@ -85,7 +85,7 @@ def film(common: Shared, image_id: str) -> Iterator[NDArray[np.uint8]]:
         BadInput: as ``frame_strip``.
     """
     run = _run_with(common, image_id)
-    figure = Figure(figsize=(7.6, 3.0), dpi=100, layout="constrained")
+    figure = Figure(figsize=(9.0, 3.4), dpi=100, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     panels = figure.subplots(1, 3, width_ratios=[1, 1, 1.1])
     made = {metric: composites(common, run, metric, image_id) for metric in CURVES}
@@ -95,7 +95,8 @@ def film(common: Shared, image_id: str) -> Iterator[NDArray[np.uint8]]:
         panel.set_title(f"100.0% {DONE[metric]}", fontsize=8)
         panel.set_xlabel("score 0.000", fontsize=8)
         label = _name(run, metric, image_id)
-        drawn.append(panels[2].plot([], [], color=COLOUR_OF[metric], label=label)[0])
+        drawn += panels[2].plot([], [], "o-", color=COLOUR_OF[metric], label=label, ms=4)
+        drawn[-1].set_markevery([-1])
     _finish(panels[2])
     caption(figure, _facts(common, run, image_id))
     without_ticks(panels[:2])
