@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from omegaconf import OmegaConf
 
 from benchmark.figure_parts import COLOURS, Run, Shared, caption
@@ -143,6 +144,10 @@ def _scale(panel: Axes, costs: Sequence[float]) -> None:
     """Spread costs by their logarithms, with a place for 0 where a method needs no pass."""
     if min(costs) > 0:
         panel.set_xscale("log")
+        near = max(costs) < 1000 * min(costs)
+        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if near else (1,)))
+        panel.xaxis.set_minor_formatter(NullFormatter())
     elif max(costs) > 0:
         panel.set_xscale("symlog", linthresh=1)
         panel.set_xlim(left=-0.2)
+    panel.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))

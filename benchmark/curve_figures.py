@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import cycle
-
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -20,19 +18,21 @@ def curve_figure(common: Shared) -> Figure:
     figure = Figure(figsize=(8, 3.1 + 0.16 * len(common.runs)), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     styles = [(colour, line) for line in ("-", "--", ":") for colour in COLOURS]
+    labels = [run.label for run in common.runs]
     for panel, metric, across in zip(panels, CURVES, ("removed", "shown"), strict=True):
-        for run, (colour, line) in zip(common.runs, cycle(styles), strict=False):
+        for number, run in enumerate(common.runs):
+            colour, line = styles[number % len(styles)]
             scores, fractions = run.curve(metric, common.ids)
             band = mean_band(scores)
+            panel.plot(fractions, band.value, line, color=colour, linewidth=1.3)
+            panel.fill_between(fractions, band.low, band.high, color=colour, alpha=0.18, lw=0)
             rows = run.rows(metric)
             area = mean_interval([_number(rows[each]["value"]) for each in common.ids])
-            label = f"{run.label}: {_with_interval(area)}"
-            panel.plot(fractions, band.value, line, color=colour, linewidth=1.3, label=label)
-            panel.fill_between(fractions, band.low, band.high, color=colour, alpha=0.18, lw=0)
+            labels[number] += f" · {metric} {_with_interval(area)}"
         draw_axes(panel, f"cells {across}, most important first")
         arrow = "↑" if common.runs[0].outcome.higher_is_better[metric] else "↓"
         panel.set_title(f"{metric} {arrow}", fontsize=8)
-        panel.legend(fontsize=6.5, loc="upper center", bbox_to_anchor=(0.5, -0.17), frameon=False)
+    figure.legend(panels[0].lines, labels, fontsize=6.5, loc="outside lower center", frameon=False)
     panels[0].set_ylabel("score of the target", fontsize=7)
     notes = f"n = {len(common.ids)} images · mean, 95 % bootstrap band at each point; area [95 %]"
     if len({run.outcome.res for run in common.runs}) > 1:

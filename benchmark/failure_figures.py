@@ -43,7 +43,7 @@ def failure_figure(common: Shared, images: int) -> Figure:
     worst = table.head(images)
     columns, blocks = min(COLUMNS, len(worst)), -(-len(worst) // COLUMNS)
     figure = Figure(
-        figsize=(SIDE * max(columns, 3) + 0.3, (SIDE * 3 + 1.0) * blocks + 0.4),
+        figsize=(SIDE * max(columns, 3) + 0.3, (SIDE * 2.8 + 1.0) * blocks + 0.4),
         layout="constrained",
     )
     panels = figure.subplots(3 * blocks, columns, squeeze=False)

@@ -182,7 +182,7 @@ def shared(paths: Sequence[Path], wanted: Wanted, alike: Sequence[str] = ()) -> 
 
 def caption(figure: Figure, text: str) -> None:
     """Put a text above a figure, in as many lines as its width asks for."""
-    figure.suptitle(textwrap.fill(text, int(figure.get_figwidth() * 19)), fontsize=7)
+    figure.suptitle(textwrap.fill(text, int(figure.get_figwidth() * 17)), fontsize=7)
 
 
 def heading(label: str) -> str:

@@ -28,10 +28,13 @@ def write_film(pictures: Iterable[NDArray[np.uint8]], file: Path) -> None:
     if first is None:
         raise BadInput(f"there is no picture to write to {file}")
     if file.suffix == ".gif":
-        rest = map(Image.fromarray, frames)
-        Image.fromarray(first).save(
-            file, save_all=True, append_images=rest, duration=1000 // PER_SECOND, loop=0
+        # One palette for all, undithered: what stays the same from frame to frame takes no room.
+        palette = Image.fromarray(first).quantize()
+        start, *rest = (
+            Image.fromarray(each).quantize(palette=palette, dither=Image.Dither.NONE)
+            for each in chain([first], frames)
         )
+        start.save(file, save_all=True, append_images=rest, duration=1000 // PER_SECOND, loop=0)
         return
     height, width, _ = first.shape
     codec = cv2.VideoWriter.fourcc(*"mp4v")

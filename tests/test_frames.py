@@ -1,5 +1,6 @@
 """The composites of stored curves, and the strips and films of them."""
 
+import itertools
 import json
 
 import cells
@@ -145,7 +146,7 @@ def test_a_film_has_a_frame_for_every_stored_step_and_can_be_read_back(place, su
     for frame, picture in zip(read, shown, strict=True):
         assert frame.shape == picture.shape
         assert np.abs(frame.astype(float) - picture).mean() < 8
-    for earlier, later in zip(shown, shown[1:], strict=False):
+    for earlier, later in itertools.pairwise(shown):
         assert not np.array_equal(earlier, later)
 
 
