@@ -28,8 +28,9 @@ def write_film(pictures: Iterable[NDArray[np.uint8]], file: Path) -> None:
     if first is None:
         raise BadInput(f"there is no picture to write to {file}")
     if file.suffix == ".gif":
-        # One palette for all, undithered: what stays the same from frame to frame takes no room.
-        palette = Image.fromarray(first).quantize()
+        # One palette for all, undithered and with a place left for what stays the same from frame
+        # to frame, which then takes no room. An octree keeps a curve's few pixels in their colour.
+        palette = Image.fromarray(first).quantize(255, Image.Quantize.FASTOCTREE)
         start, *rest = (
             Image.fromarray(each).quantize(palette=palette, dither=Image.Dither.NONE)
             for each in chain([first], frames)

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import torch
 from cells import start
+from matplotlib.colors import to_rgb
 from PIL import Image, ImageSequence
 from toys import Recorder
 
 from benchmark.cell import Cell
 from benchmark.composites import composites
 from benchmark.errors import BadInput
-from benchmark.figure_parts import CURVES, Wanted, shared
+from benchmark.figure_parts import COLOUR_OF, CURVES, Wanted, shared
 from benchmark.films import write_film
 from benchmark.frame_figures import chosen_points, film, frame_strip
 
@@ -148,6 +149,16 @@ def test_a_film_has_a_frame_for_every_stored_step_and_can_be_read_back(place, su
         assert np.abs(frame.astype(float) - picture).mean() < 8
     for earlier, later in itertools.pairwise(shown):
         assert not np.array_equal(earlier, later)
+
+
+def test_a_gif_keeps_the_colours_of_the_curves(place):
+    start(place, BOTH, "protocol.steps=2")
+    common = found(place)
+    write_film(film(common, common.ids[0]), place / "film.gif")
+    last = read_back(place / "film.gif")[-1].astype(float)
+    for colour in COLOUR_OF.values():
+        away = np.abs(last - 255 * np.array(to_rgb(colour))).sum(-1)
+        assert (away < 40).sum() > 100
 
 
 def read_back(file):
