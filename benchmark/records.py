@@ -206,9 +206,23 @@ class RunFolder:
                 starts[-1] = (starts[-1][0], entry)
         return starts
 
-    def started(self) -> Row:
-        """Read the latest start's settings, versions and command."""
-        return self.starts()[-1][0]
+    def started(self, stage: str = "") -> Row:
+        """Read the settings, versions and command of the latest start, or of one stage's latest.
+
+        Raises:
+            BadInput: no start that the log still has made the stage.
+        """
+        starts = [start for start, _ in self.starts()]
+        if stage:
+            starts = [entry for entry in starts if stage in entry["stages"].values()]
+        if not starts:
+            raise BadInput(f"{self.path / 'log.jsonl'} does not say how {stage} was made")
+        return starts[-1]
+
+    def identity(self) -> dict[str, Any]:
+        """Read what ``claim`` wrote: the settings that these results stand for."""
+        text = (self.path / "settings.json").read_text(encoding="utf-8")
+        return dict(json.loads(text))
 
     def ids(self, manifest: str) -> list[str]:
         """Read a manifest written here."""

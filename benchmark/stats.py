@@ -111,3 +111,35 @@ def _means_drawn(
     ]
     means: NDArray[np.float64] = np.concatenate(parts) / len(group)
     return means
+
+
+class Band(NamedTuple):
+    """A mean curve over images with the 95 % interval of each of its points."""
+
+    value: NDArray[np.float64]  # [points]
+    low: NDArray[np.float64]  # [points]
+    high: NDArray[np.float64]  # [points]
+
+
+def mean_band(curves: ArrayLike, seed: int = 0, resamples: int = 1999) -> Band:
+    """Average curves [images, points] with an interval at each point, as ``mean_interval`` has it.
+
+    The band is pointwise: each point's interval is by itself, so all of a curve need not lie in it
+    19 times in 20. It is NaN for a single image, and has no width where all images agree.
+    """
+    curves = np.asarray(curves, dtype=float)
+    value = curves.mean(0)
+    if len(curves) < 2:
+        return Band(value, np.full_like(value, np.nan), np.full_like(value, np.nan))
+    low, high = value.copy(), value.copy()
+    differs = np.ptp(curves, axis=0) > 0
+    if differs.any():
+        interval = bootstrap(
+            (curves[:, differs],),
+            np.mean,
+            n_resamples=resamples,
+            rng=np.random.default_rng(seed),
+            batch=max(1, 10**7 // curves.size),  # numbers in memory at once
+        ).confidence_interval
+        low[differs], high[differs] = interval.low, interval.high
+    return Band(value, low, high)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
-from benchmark.stats import class_mean_interval, mean_interval
+from benchmark.stats import class_mean_interval, mean_band, mean_interval
 
 # Forty numbers that lean to one side, as deletion scores do.
 FIXED = np.random.default_rng(3).beta(1, 4, size=40)
@@ -188,3 +188,22 @@ def test_means_of_few_images_say_what_is_not_known():
 def test_as_many_classes_as_values_are_needed():
     with pytest.raises(ValueError, match=r"shape \(2,\) need classes alike, not \(3,\)"):
         class_mean_interval([0.0, 1.0], [0, 1, 2])
+
+
+def test_a_band_has_at_every_point_the_interval_of_that_points_mean():
+    curves = FIXED.reshape(10, 4)
+    band = mean_band(curves, seed=4, resamples=500)
+    for point in range(4):
+        alone = mean_interval(curves[:, point], seed=4, resamples=500)
+        here = (band.value[point], band.low[point], band.high[point])
+        assert here == pytest.approx(alone[:3], abs=1e-12)
+
+
+def test_a_band_has_no_width_where_all_curves_agree_and_is_unknown_for_one_curve():
+    curves = np.stack([np.full(10, 0.25), FIXED[:10]], axis=1)
+    band = mean_band(curves, resamples=200)
+    assert band.low[0] == band.high[0] == 0.25
+    assert band.low[1] < band.value[1] < band.high[1]
+    alone = mean_band(curves[:1])
+    assert np.isnan([*alone.low, *alone.high]).all()
+    assert alone.value == pytest.approx(curves[0])

@@ -1,4 +1,4 @@
-"""Tables and figures out of stored records."""
+"""Tables out of stored records."""
 
 import json
 import sys
@@ -8,8 +8,7 @@ import pandas as pd
 import pytest
 from cells import start
 
-from benchmark import figures, tables
-from benchmark.errors import BadInput
+from benchmark import tables
 from benchmark.records import RunFolder
 
 
@@ -18,10 +17,6 @@ def place(tmp_path):
     cells.make_images(tmp_path / "images")
     cells.make_conf(tmp_path / "conf")
     return tmp_path
-
-
-def runs(place):
-    return sorted(path.parent for path in (place / "results").glob("**/settings.json"))
 
 
 def test_starts_that_differ_in_their_metrics_are_one_outcome_with_all_of_them(place):
@@ -75,35 +70,6 @@ def test_an_empty_folder_has_no_table(tmp_path, monkeypatch, capsys):
     assert "there is no finished run below" in capsys.readouterr().err
 
 
-def test_a_grid_of_heatmaps_has_a_column_per_run_and_names_data_and_model(place):
-    start(place)
-    start(place, "method=random")
-    folders = [RunFolder(path) for path in runs(place)]
-    figure = figures.heatmap_grid(folders, images=2)
-    assert len(figure.axes) == 2 * 3
-    assert "tiny" in figure.get_suptitle()
-
-
-def test_a_contact_sheet_has_a_row_per_run_under_the_images_in_blocks(place):
-    for method in ("toy", "random", "centre"):
-        start(place, f"method={method}")
-    folders = [RunFolder(path) for path in runs(place)]
-    figure = figures.contact_sheet(folders, images=2, blocks=2)
-    assert len(figure.axes) == 2 * 2 * (1 + 2)
-    labels = [axes.get_ylabel().partition("\n")[0] for axes in figure.axes]
-    assert sorted(each for each in labels if each) == ["centre", "random", "toy"]
-
-
-def test_a_figure_shows_the_newest_of_a_runs_own_heatmaps(place):
-    start(place, "method=gradcam", "res=8", "dataset.limit=3")
-    start(place, "method=gradcam", "res=8")
-    start(place, "method=gradcam", "res=16", "resize=bilinear")
-    (folder,) = [RunFolder(path) for path in runs(place)]
-    common = figures.shared([folder], images=100)
-    assert len(common.ids) == 8
-    assert common.runs[0][1].res == 8
-
-
 def test_a_run_of_a_version_without_resized_stages_is_still_read(place):
     made, _ = start(place)
     log = made.folder.path / "log.jsonl"
@@ -114,16 +80,6 @@ def test_a_run_of_a_version_without_resized_stages_is_still_read(place):
     log.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
     (outcome,) = made.folder.outcomes()
     assert (outcome.heatmaps, outcome.about) == ("heatmaps", "")
-
-
-def test_runs_without_a_common_image_have_no_grid(place):
-    start(place, "dataset.limit=1")
-    start(place, "method=random", "dataset.limit=1", "dataset.seed=1")
-    folders = [RunFolder(path) for path in runs(place)]
-    manifests = [folder.ids(folder.outcomes()[0].manifest) for folder in folders]
-    assert manifests[0] != manifests[1], "choose another seed"
-    with pytest.raises(BadInput, match="no image in common"):
-        figures.heatmap_grid(folders, images=2)
 
 
 def test_a_torn_log_line_costs_only_itself(place):
