@@ -62,7 +62,8 @@ def contact_sheet(common: Shared, images: int, blocks: int) -> Figure:
     """
     pictures = {image_id: common.picture(image_id) for image_id in common.ids[:images]}
     columns, height = len(pictures), 1 + -(-len(common.runs) // blocks)
-    size = (INCHES * 0.75 * columns * blocks, (INCHES * 0.75 + 0.2) * height + 0.3)
+    room = 0.2 if columns > 1 else 0.7  # inches for what stands below and above a panel
+    size = (INCHES * 0.75 * columns * blocks, (INCHES * 0.75 + room) * height + 0.3)
     figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(height, columns * blocks, squeeze=False)
     for block in range(blocks):
@@ -73,7 +74,10 @@ def contact_sheet(common: Shared, images: int, blocks: int) -> Figure:
         for line, run in zip(own[1:], runs, strict=False):
             for panel, (image_id, picture) in zip(line, pictures.items(), strict=True):
                 _draw_heatmap(panel, common, run, image_id, picture)
-            line[0].set_ylabel(heading(run.label), fontsize=7)
+            if columns > 1:
+                line[0].set_ylabel(heading(run.label), fontsize=7)
+            else:  # a label beside a single panel would be longer than it
+                line[0].set_title(heading(run.label), fontsize=7)
         for line in own[1 + len(runs) :]:
             for panel in line:
                 panel.set_axis_off()

@@ -256,6 +256,8 @@ def classes():
         for target in re.findall(r"_target_: (\S+)", file.read_text()):
             module, _, name = target.rpartition(".")
             kind = getattr(importlib.import_module(module), name)
+            if not dataclasses.is_dataclass(kind):  # Hydra's own, or made for it
+                continue
             found.setdefault(kind, set()).update({file.parent.name, name.lower()})
     return found
 
