@@ -11,7 +11,7 @@ from cells import ROOT, command
 from rich.console import Console
 
 from benchmark import published
-from benchmark.collect import State, collect
+from benchmark.collect import Collected, State, collect
 from benchmark.errors import BadInput
 from benchmark.experiment import place_of, read
 from benchmark.experiment_table import print_table, write_table
@@ -285,9 +285,11 @@ def test_the_rows_and_columns_of_every_experiment_compose(name):
 def test_every_published_value_of_a_table_has_its_place(name):
     composed = read(name, [])
     experiment = composed.experiment
+    places = [(row, column) for row in experiment.rows for column in experiment.columns]
+    cells_of = [Collected(*place, State.none, {}, {}, "", "", {}, None) for place in places]
     shown = [
         entry.published.text
-        for entry in entries(experiment, collect(composed))
+        for entry in entries(experiment, cells_of)
         if entry.published is not None and not experiment.rows[entry.row].reference
     ]
     table = pd.read_csv(ROOT / "results" / "published" / "igos.csv", dtype=str)
