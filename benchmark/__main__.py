@@ -27,39 +27,41 @@ crashed: list[str] = []  # tracebacks of cells that failed by no fault of the in
 def entry(config: DictConfig) -> None:
     """Run one cell and show its row; under ``--multirun`` Hydra calls this once per cell."""
     settings: Settings | None = None
+    many = "experiment" in config
     try:
         node = OmegaConf.structured(HydraConfig.get())
-        compose = cell_of if "experiment" in config else settings_of
-        settings = compose(config, node)
+        settings = (cell_of if many else settings_of)(config, node)
         # Torch takes seconds to import: a misspelt setting is refused before.
         from benchmark.show import Screen  # noqa: PLC0415
 
         Screen().run(settings)
-    except (BadInput, UnreadableImage) as error:
-        refuse(error, settings)
-    except OSError as error:  # a full disk, a folder that became read-only
-        what = f"{error.strerror or error}: {error.filename or 'while writing results'}"
-        refuse(BadInput(what), settings)
+    except (BadInput, UnreadableImage, OSError) as error:
+        refuse(error)
+        if settings and many:
+            keep(settings, refused[-1])
     except Exception as error:
-        if settings is None or "experiment" not in config:
+        if not (settings and many):
             raise
         keep(settings, f"{type(error).__name__}: {error}")
         crashed.append(traceback.format_exc())  # the other cells are still run
         print(crashed[-1], file=sys.stderr)
 
 
-def refuse(error: Exception, settings: Settings | None = None) -> None:
+def refuse(error: Exception) -> None:
     """Say in one line what was wrong with the input."""
-    refused.append(one_line(error))
-    print(f"benchmark: {refused[-1]}", file=sys.stderr)
-    keep(settings, refused[-1])
+    if isinstance(error, OSError) and not isinstance(error, HydraException):
+        # a full disk, a folder that became read-only
+        text = f"{error.strerror or error}: {error.filename or 'while writing results'}"
+    else:
+        text = one_line(error)
+    refused.append(text)
+    print(f"benchmark: {text}", file=sys.stderr)
 
 
-def keep(settings: Settings | None, error: str) -> None:
-    """Let the tables know why a cell has failed, where they can be told."""
-    if settings is not None:
-        with contextlib.suppress(OSError):
-            note_failure(Path(settings.results), plain(settings), error)
+def keep(settings: Settings, error: str) -> None:
+    """Let an experiment's table know why a cell has failed, where anything can be written."""
+    with contextlib.suppress(OSError):
+        note_failure(Path(settings.results), plain(settings), error)
 
 
 def main() -> int:

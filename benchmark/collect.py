@@ -35,6 +35,7 @@ class Collected(NamedTuple):
     run: str  # its folder; empty unless done
     start: Row  # what the records say of the start that completed it; empty unless done
     outcome: Outcome | None
+    caption: Mapping[str, str] = {}  # what the means depend on
 
 
 class _Run(NamedTuple):
@@ -121,7 +122,8 @@ def _done(mean: Average, row: str, column: str, run: _Run) -> Collected:
     if end["event"] == "timed":
         means = runtime_means(end)
         better = dict.fromkeys(means, False)
-        return Collected(row, column, State.done, means, better, "", where, run.start, None)
+        start, facts = run.start, end["caption"]
+        return Collected(row, column, State.done, means, better, "", where, start, None, facts)
     outcome = outcome_of(end)
     metrics, table = list(outcome.stages), per_image(run.folder, outcome)
     means = summary(table, metrics)
@@ -129,7 +131,9 @@ def _done(mean: Average, row: str, column: str, run: _Run) -> Collected:
         means |= class_means(table, metrics)
     better = dict(outcome.higher_is_better) | dict.fromkeys(LOWER, False)
     note = "; ".join(outcome.warnings)
-    return Collected(row, column, State.done, means, better, note, where, run.start, outcome)
+    return Collected(
+        row, column, State.done, means, better, note, where, run.start, outcome, outcome.caption
+    )
 
 
 def _covers(own: Row, wanted: Row) -> bool:

@@ -72,7 +72,7 @@ def caption(composed: Composed, cells: Sequence[Collected], found: Sequence[Entr
 
 def _depends_on(done: Sequence[Collected]) -> list[str]:
     """Say what all cells share in a line, and where they differ, in what."""
-    captions = [cell.outcome.caption for cell in done if cell.outcome]
+    captions = [cell.caption for cell in done]
     shared: list[str] = []
     differing: list[str] = []
     for key in dict.fromkeys(key for each in captions for key in each):

@@ -95,7 +95,12 @@ def measure(settings: Settings, done: Callable[[str], None]) -> tuple[RunFolder,
     cell.folder.log({"event": "start", **cell.provenance(), **environment()})
     device = cell.model.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-    entry = {"event": "timed", "measured": protocol.measure(cell, done), "device_name": name}
+    entry = {
+        "event": "timed",
+        "measured": protocol.measure(cell, done),
+        "device_name": name,
+        "caption": cell.caption() | {"device": f"{name}, {torch.get_num_threads()} threads"},
+    }
     cell.folder.log(entry)
     return cell.folder, entry
 

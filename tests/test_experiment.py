@@ -310,3 +310,14 @@ def test_failures_are_kept_with_their_settings(place, ran):
         json.loads(line) for line in (place / "results" / "failures.jsonl").read_text().splitlines()
     ]
     assert first["settings"]["method"]["fault"] == "shape"
+
+
+def test_a_refusal_outside_of_an_experiment_is_kept_nowhere(place, tmp_path):
+    said = command(
+        "--config-dir",
+        str(place / "conf"),
+        *cells.choices(place, "method.fault=shape", f"results='{tmp_path}'"),
+        cwd=place,
+    )
+    assert said.code == 2
+    assert not (tmp_path / "failures.jsonl").exists()

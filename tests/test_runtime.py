@@ -78,6 +78,7 @@ def test_a_run_with_runtime_logs_what_was_measured_and_makes_no_heatmaps(place):
     folder, entry = runtime.measure(settings, print)
     ((start, end),) = RunFolder(folder.path).starts()
     assert end["measured"] == entry["measured"]
+    assert "threads" in end["caption"]["device"] and "seed 0" in end["caption"]["model"]
     assert start["settings"]["runtime"]["batches"] == [1, 3]
     assert not list(folder.path.glob("heatmaps*"))
 
