@@ -32,7 +32,11 @@ HTML = Style(
 LATEX = Style(
     bold=r"\textbf{{{}}}".format,
     small=r"{{\tiny {}}}".format,
-    lines=lambda lines: r"\shortstack[r]{" + r" \\ ".join(lines) + "}" if lines[1:] else lines[0],
+    lines=lambda lines: (
+        r"\begin{tabular}[t]{@{}r@{}}" + r" \\ ".join(lines) + r"\end{tabular}"
+        if lines[1:]
+        else lines[0]
+    ),
     text=lambda text: "".join(_TEX.get(letter, letter) for letter in text),
 )
 TERMINAL = Style(bold="*{}".format, small=str, lines="\n".join, text=str)
@@ -118,7 +122,8 @@ def latex(experiment: Experiment, found: Sequence[Entry], caption: Sequence[str]
     table = grid(experiment, found, LATEX)
     columns = "l" + "r" * table.shape[1]
     body = table.style.to_latex(hrules=True, column_format=columns, multicol_align="c")
-    title = LATEX.text(f"{experiment.title}. {'. '.join(caption)}.")
+    sentences = [line.rstrip(".") for line in (experiment.title, *caption)]
+    title = LATEX.text(". ".join(sentences) + ".")
     lines = [
         r"% needs \usepackage{booktabs}",
         r"\begin{table*}",

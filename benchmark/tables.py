@@ -106,7 +106,7 @@ def main() -> int:
         type=Path,
         help="a file that ends in .md, .csv, .tex or .html; of an experiment, without: all four",
     )
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     console = Console(width=None if sys.stdout.isatty() else 160)
     try:
         if not Path(arguments.what).is_dir():
