@@ -19,7 +19,7 @@ from benchmark.loading import batch_of, images_of
 from benchmark.memory import keep_freed_memory
 from benchmark.model_sources import RANDOM, ModelSource, weights_hash
 from benchmark.models import ImageClassifier
-from benchmark.records import RunFolder
+from benchmark.records import RunFolder, file_digest
 from benchmark.resolution import native_resolution
 from benchmark.substrates import Substrate
 
@@ -168,8 +168,10 @@ class Cell:
 
     def provenance(self) -> dict[str, Any]:
         """Return every setting of this start, and what they resolved to."""
+        manifest = self.settings.dataset.get("manifest")
         return {
             "settings": plain(self.settings),
+            "manifest_sha256": file_digest(Path(manifest)) if manifest else "",
             "weights": self.model.weights,
             "device": str(self.model.device),
             "input_size": self.model.input_size,

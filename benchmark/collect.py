@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence, Set
 from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmark.config import Settings, plain
+from benchmark.config import ABOUT, Settings, plain
 from benchmark.experiment import Average, Composed
-from benchmark.records import Outcome, Row, RunFolder, failures, outcome_of
+from benchmark.records import Outcome, Row, RunFolder, failures, file_digest, outcome_of
 from benchmark.stats import Mean
 from benchmark.summary import class_means, per_image, summary
 
 # none: the method cannot do the column, or the row is of published values only.
 State = Enum("State", "done partial failed missing none")
-# Settings that change where, and how fast, but not what is computed.
-ANYWHERE = {"results", "device", "batch_size", "choices", "overrides", "metric"}
-ANYWHERE |= {"root", "weights_root", "pass_batch"}  # of data sets and of models
+# Settings that say where things lie, or are compared in another way, or only said to people.
+FILES = {"results", "choices", "overrides", "metric", "root", "weights_root", "manifest", ABOUT}
+PLACES = FILES | {"device", "batch_size", "pass_batch"}  # and where, and how fast, it is computed
 LOWER = ("seconds", "throughput", "forward_passes", "backward_passes", "memory")
 
 
@@ -102,13 +102,14 @@ def _look_up(
     mean: Average, settings: Settings, row: str, column: str, runs: list[_Run]
 ) -> Collected:
     wanted = plain(settings)
-    same = [run for run in runs if _covers(run.start["settings"], wanted)]
+    digest = _digest(settings.dataset.get("manifest"))
+    same = [run for run in runs if _covers(run, wanted, digest)]
     same.sort(key=lambda run: str(run.start["time"]))
     if ended := [run for run in same if run.end]:
         return _done(mean, row, column, ended[-1])
     nothing = Collected(row, column, State.missing, {}, {}, "", "", {}, None)
     known = failures(Path(settings.results))
-    failed = [each for each in known if _covers(each["settings"], wanted)]
+    failed = [each for each in known if _same(each["settings"], wanted, ())]
     if failed and (not same or failed[-1]["time"] >= same[-1].start["time"]):
         return nothing._replace(state=State.failed, note=failed[-1]["error"])
     if same:
@@ -136,20 +137,36 @@ def _done(mean: Average, row: str, column: str, run: _Run) -> Collected:
     )
 
 
-def _covers(own: Row, wanted: Row) -> bool:
+def _covers(run: _Run, wanted: Row, digest: str) -> bool:
     """Whether a start had the settings that are wanted, and at least their metrics."""
+    own = run.start["settings"]
+    if run.end and (run.end["event"] == "timed") != (wanted["runtime"] is not None):
+        return False
+    if run.start.get("manifest_sha256", "") != digest:
+        return False
+    native = run.end is not None and run.end.get("heatmaps") == "heatmaps"  # nothing was resized
+    return _same(own, wanted, ("resize",) if native else ())
+
+
+def _same(own: Row, wanted: Row, without: Sequence[str]) -> bool:
     metrics = own.get("metric", {})
-    return _essence(own) == _essence(wanted) and all(
+    where = PLACES if wanted["runtime"] is None else FILES
+    return _essence(own, {*where, *without}) == _essence(wanted, {*where, *without}) and all(
         metrics.get(name) == node for name, node in wanted["metric"].items()
     )
 
 
-def _essence(settings: Any) -> Any:
+def _essence(settings: Any, without: Set[str]) -> Any:
     """Leave out of settings what changes no number, at any depth, and the metrics."""
     if not isinstance(settings, dict):
         return settings
     return {
-        key: _essence(value)
+        key: _essence(value, without)
         for key, value in settings.items()
-        if key not in ANYWHERE and value is not None
+        if key not in without and value is not None
     }
+
+
+def _digest(manifest: str | None) -> str:
+    """Hash a manifest as a start does; empty where there is none."""
+    return file_digest(Path(manifest)) if manifest else ""

@@ -102,6 +102,8 @@ def _without_hydra() -> Iterator[None]:
 def settings_of(config: DictConfig, hydra: DictConfig) -> Settings:
     """Check a composed configuration and type it; ``hydra`` is Hydra's own node."""
     values = {str(key): config[key] for key in config if key not in ("hydra", *OF_EXPERIMENTS)}
+    if lost := [key for key in OF_EXPERIMENTS if key in config and "experiment" not in config]:
+        raise BadInput(f"{lost[0]}={config[lost[0]]} is for experiments: add +experiment=...")
     try:
         values["choices"] = {group: str(hydra.runtime.choices[group]) for group in GROUPS}
         values["overrides"] = list(hydra.overrides.task)

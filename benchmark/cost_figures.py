@@ -111,6 +111,9 @@ def _setting(run: Run, key: str) -> str:
     """Read the value of a setting, such as ``method.iterations``, that a run had."""
     if not key:
         return ""
+    for match in SETTING.finditer(run.outcome.title):
+        if match[1] == key:
+            return match[0].partition("=")[2]
     value: Any = OmegaConf.select(OmegaConf.create(run.folder.started()["settings"]), key)
     return str(value)
 

@@ -60,6 +60,7 @@ class Experiment:
     reference_about: str = ""  # what the published values are of
     interval: str = "means over images with 95 % bootstrap intervals"
     published: dict[str, str] = field(default_factory=dict)  # what all published values are under
+    only: list[str] = field(default_factory=list)  # rows or columns; those of a kind unnamed: all
     notes: list[str] = field(default_factory=list)  # what a reader of the table has to know
 
     def cells(self) -> Iterator[tuple[str, str]]:
@@ -120,7 +121,10 @@ def cell_of(config: DictConfig, hydra: DictConfig) -> Settings:
         raise BadInput("an experiment has many cells: add --multirun")
     given = [each for each in hydra.overrides.task if not each.startswith("+cell=")]
     name = str(hydra.runtime.choices["experiment"])
-    row, column = list(experiment.cells())[config.cell]
+    cells = list(experiment.cells())
+    if not isinstance(config.cell, int) or not 0 <= config.cell < len(cells):
+        raise BadInput(f"cell={config.cell}: the experiment has the cells 0 to {len(cells) - 1}")
+    row, column = cells[config.cell]
     return Composed(name, experiment, given, places_of(hydra)).settings(row, column)
 
 
@@ -168,6 +172,11 @@ def experiment_of(config: DictConfig) -> Experiment:
         experiment = cast(Experiment, OmegaConf.to_object(merged))
     except OmegaConfBaseException as error:
         raise BadInput(f"experiment: {one_line(error)}") from error
+    if strange := set(experiment.only) - {*experiment.rows, *experiment.columns}:
+        raise BadInput(
+            f"experiment.only names {strange.pop()}: the table has "
+            f"{', '.join([*experiment.rows, *experiment.columns])}"
+        )
     for title, row in experiment.rows.items():
         if unknown := set(row.columns or ()) - set(experiment.columns):
             raise BadInput(
@@ -178,7 +187,14 @@ def experiment_of(config: DictConfig) -> Experiment:
         for name, column in experiment.columns.items():
             if both := sets & {_key(each) for each in column.set}:
                 raise BadInput(f"experiment: row {title} and column {name} both set {both.pop()}")
+    experiment.rows = _only(experiment.rows, experiment.only)
+    experiment.columns = _only(experiment.columns, experiment.only)
     return experiment
+
+
+def _only(lines: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Leave the lines that are named, or all where none is."""
+    return {name: line for name, line in lines.items() if name in names} or lines
 
 
 def check_free(experiment: Experiment, given: Sequence[str]) -> None:
@@ -192,8 +208,8 @@ def check_free(experiment: Experiment, given: Sequence[str]) -> None:
     for each in given:
         if _key(each) in taken:
             raise BadInput(
-                f"{each}: the table's rows and columns set {_key(each)}; leave lines out by "
-                "'~experiment.rows.TITLE' or '~experiment.columns.TITLE'"
+                f"{each}: the table's rows and columns set {_key(each)}; choose among them by "
+                "'+experiment.only=[TITLE, ...]'"
             )
 
 

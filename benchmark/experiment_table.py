@@ -15,6 +15,9 @@ from benchmark.formats import FORMATS, screen
 from benchmark.layout import Entry, entries, order
 from benchmark.records import write_whole
 
+# Overrides under which published values are of something else.
+OTHERS = ("model", "dataset=", "dataset.preprocess", "protocol", "baseline", "target", "method.")
+
 
 def print_table(composed: Composed, console: Console) -> list[Collected]:
     """Print an experiment's table; return its cells.
@@ -58,6 +61,8 @@ def caption(composed: Composed, cells: Sequence[Collected], found: Sequence[Entr
     if experiment.reference:
         about = experiment.reference_about
         lines.append(f"paper: {about}; in brackets ours minus the paper's")
+        if other := [each for each in composed.given if each.startswith(OTHERS)]:
+            lines.append(f"The paper's values are of other settings than {', '.join(other)}")
     if undone:
         command = f"python -m benchmark --multirun {' '.join(composed.given)}"
         lines.append(f"{len(undone)} of {len(done) + len(undone)} cells are not done: {command}")

@@ -118,6 +118,9 @@ class Shared:
             BadInput: it is another than the runs were made on.
             UnreadableImage: it is no longer where it was.
         """
+        sizes = {run.folder.started()["input_size"] for run in self.runs}
+        if len(sizes) > 1:
+            raise BadInput(f"the runs' models see images of {sizes} pixels: draw them one by one")
         digest = self.dataset.digest(image_id)
         for run in self.runs:
             if run.rows()[image_id]["digest"] != digest:

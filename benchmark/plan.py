@@ -52,7 +52,7 @@ def plan(composed: Composed) -> Table:
         if cell.state in (State.done, State.none):
             continue
         settings = composed.settings(cell.row, cell.column)
-        count = len(build(settings.dataset, "dataset").ids())
+        count = _images(settings)
         name = str(settings.model)
         if name not in speeds:
             speeds[name] = speed(build(settings.model, "model").load(device_of(settings.device)))
@@ -124,6 +124,14 @@ def _scene() -> tuple[ImageClassifier, Batch]:
     dataset = build(settings.dataset, "dataset")
     item = dataset.load(dataset.ids()[0], model.input_size)
     return model, batch_of([item], torch.tensor([item.label]), 0, model.device)
+
+
+def _images(settings: Settings) -> int:
+    """Count the images that a cell explains, those of a runtime protocol's warm-up included."""
+    if settings.runtime is None:
+        return len(build(settings.dataset, "dataset").ids())
+    single, repeats = settings.runtime.images, settings.runtime.repeats
+    return sum(size * (1 + (single if size == 1 else repeats)) for size in settings.runtime.batches)
 
 
 def _name(cell: Collected) -> str:

@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import os
+import secrets
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from benchmark.errors import BadInput
@@ -154,9 +156,34 @@ class RunFolder:
         except OSError as error:
             raise BadInput(f"cannot write to {self.path}: {error.strerror}") from error
 
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other processes from writing here.
+
+        Raises:
+            BadInput: another process is.
+        """
+        held = FileLock(self.path / ".lock", timeout=0)
+        try:
+            held.acquire()
+        except Timeout as error:
+            raise BadInput(
+                f"another process is writing to {self.path}: wait for it to end"
+            ) from error
+        try:
+            yield
+        finally:
+            held.release()
+
     def stage(self, name: str) -> Stage:
         """Open one kind of result."""
         return Stage(self.path, name)
+
+    def begin(self, entry: Row) -> str:
+        """Log a start; returns the name by which its end says which start it ends."""
+        name = secrets.token_hex(4)
+        self.log({"event": "start", "start": name, **entry})
+        return name
 
     def log(self, entry: Row) -> None:
         """Add a line on what was started or ended, with the time of day."""
@@ -198,13 +225,10 @@ class RunFolder:
 
     def starts(self) -> list[tuple[Row, Row | None]]:
         """Read each start's settings, versions and command, and how it ended: None if killed."""
-        starts: list[tuple[Row, Row | None]] = []
-        for entry in _lines(self.path / "log.jsonl"):
-            if entry["event"] == "start":
-                starts.append((entry, None))
-            elif starts:
-                starts[-1] = (starts[-1][0], entry)
-        return starts
+        entries = _named(_lines(self.path / "log.jsonl"))
+        ends = {each["start"]: each for each in entries if each["event"] != "start"}
+        starts = [each for each in entries if each["event"] == "start"]
+        return [(each, ends.get(each["start"])) for each in starts]
 
     def started(self, stage: str = "") -> Row:
         """Read the settings, versions and command of the latest start, or of one stage's latest.
@@ -256,6 +280,11 @@ def failures(results: Path) -> list[Row]:
     return _lines(results / "failures.jsonl")
 
 
+def file_digest(path: Path) -> str:
+    """Hash a file's bytes; empty where there is no such file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
 def write_whole(path: Path, text: str) -> None:
     """Write a file so that a reader sees all of it or none of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -274,6 +303,17 @@ def _lines(path: Path) -> list[Row]:
         with contextlib.suppress(json.JSONDecodeError):
             rows.append(json.loads(line))
     return rows
+
+
+def _named(entries: list[Row]) -> list[Row]:
+    """Name the starts of logs whose starts have no names: an end there is that of the last."""
+    latest = ""
+    for number, entry in enumerate(entries):
+        if entry["event"] == "start":
+            latest = entry.setdefault("start", str(number))
+        else:
+            entry.setdefault("start", latest)
+    return entries
 
 
 def _append_line(path: Path, entry: Row) -> None:

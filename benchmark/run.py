@@ -7,7 +7,6 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
 from torch import Tensor
 
 from benchmark import loading
@@ -48,13 +47,8 @@ def run(settings: Settings, watcher: Watcher) -> tuple[RunFolder, Outcome]:
     if native is not None:
         check_resolution(settings, native)
     cell.folder.claim(cell.identity)
-    try:
-        with FileLock(cell.folder.path / ".lock", timeout=0):
-            return _Run(cell, watcher).complete()
-    except Timeout as error:
-        raise BadInput(
-            f"another process is writing to {cell.folder.path}: wait for it to end"
-        ) from error
+    with cell.folder.lock():
+        return _Run(cell, watcher).complete()
 
 
 class _Run:
@@ -68,13 +62,14 @@ class _Run:
         )
         self.scores = {name: cell.folder.stage(stage) for name, stage in cell.stages.items()}
         self.skipped: dict[str, str] = {}  # image id -> why
+        self.start = ""  # what the log calls it
         self.timed = False  # whether a batch was explained since the start
 
     def complete(self) -> tuple[RunFolder, Outcome]:
         """Do what is missing, batch by batch, each written before the next is begun."""
         chosen = self.cell.dataset.ids()
         ids = self._unchanged(chosen)
-        self.cell.folder.log({"event": "start", **self.cell.provenance(), **environment()})
+        self.start = self.cell.folder.begin({**self.cell.provenance(), **environment()})
         stages = [self.explained, self.heatmaps, *self.scores.values()]
         todo = [each for each in ids if any(each not in stage.rows for stage in stages)]
         self.watcher.begin(self.cell.folder.path.name, len(ids) - len(todo), len(ids))
@@ -207,7 +202,7 @@ class _Run:
             caption=self.cell.caption(),
             warnings=self.cell.warnings(len(self.skipped)),
         )
-        self.cell.folder.log({"event": "end", **outcome._asdict()})
+        self.cell.folder.log({"event": "end", "start": self.start, **outcome._asdict()})
         return self.cell.folder, outcome
 
 

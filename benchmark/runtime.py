@@ -53,6 +53,8 @@ class Runtime:
             try:
                 measured.append(_timed(cell, size, count))
             except torch.cuda.OutOfMemoryError:
+                if not measured:
+                    raise
                 break
             done(f"batch {size}: {min(measured[-1]['seconds']):.3g} s/image")
         return measured
@@ -63,8 +65,8 @@ def _timed(cell: Cell, size: int, count: int) -> dict[str, Any]:
     batches = [list(islice(ids, size)) for _ in range(count + 1)]
     model = cell.model
     seconds, passes = [], []
+    reset_peak_memory(model)
     for each in map(cell.batch, batches):
-        reset_peak_memory(model)
         model.begin_count(size)
         started = clock(model)
         cell.method(model, each)
@@ -92,16 +94,18 @@ def measure(settings: Settings, done: Callable[[str], None]) -> tuple[RunFolder,
     if native is not None:
         check_resolution(settings, native)
     cell.folder.claim(cell.identity)
-    cell.folder.log({"event": "start", **cell.provenance(), **environment()})
     device = cell.model.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-    entry = {
-        "event": "timed",
-        "measured": protocol.measure(cell, done),
-        "device_name": name,
-        "caption": cell.caption() | {"device": f"{name}, {torch.get_num_threads()} threads"},
-    }
-    cell.folder.log(entry)
+    with cell.folder.lock():
+        start = cell.folder.begin({**cell.provenance(), **environment()})
+        entry = {
+            "event": "timed",
+            "start": start,
+            "measured": protocol.measure(cell, done),
+            "device_name": name,
+            "caption": cell.caption() | {"device": f"{name}, {torch.get_num_threads()} threads"},
+        }
+        cell.folder.log(entry)
     return cell.folder, entry
 
 

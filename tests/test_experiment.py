@@ -12,6 +12,7 @@ from rich.console import Console
 
 from benchmark import published
 from benchmark.collect import Collected, State, collect
+from benchmark.config import load
 from benchmark.errors import BadInput
 from benchmark.experiment import place_of, read
 from benchmark.experiment_table import print_table, write_table
@@ -242,6 +243,7 @@ def test_the_order_of_rows_is_compared_with_the_published_one():
         ("experiment.rows.Toy.set=['method=toy','res=3']", "row Toy and column fine both set res"),
         ("++experiment.rows.Toy.sett=[]", "sett"),
         ("++experiment.layout=broad", "broad"),
+        ("+experiment.only=[Toy,Toi]", "experiment.only names Toi: the table has Toy, Broken_toy"),
     ],
 )
 def test_a_wrong_experiment_is_refused(place, change, message):
@@ -321,3 +323,53 @@ def test_a_refusal_outside_of_an_experiment_is_kept_nowhere(place, tmp_path):
     )
     assert said.code == 2
     assert not (tmp_path / "failures.jsonl").exists()
+
+
+def test_some_rows_and_columns_may_be_asked_for(place):
+    few = read("two", given(place, "+experiment.only=[Toy,fine]"), [place_of(str(place / "conf"))])
+    assert list(few.experiment.cells()) == [("Toy", "fine")]
+    rows = read("two", given(place, "+experiment.only=[Centre]"), [place_of(str(place / "conf"))])
+    assert list(rows.experiment.columns) == ["fine", "coarse"]
+
+
+def test_another_list_of_images_in_the_same_file_is_another_table(place, tmp_path):
+    manifest = tmp_path / "images.txt"
+    manifest.write_text("image-00\nimage-01\n")
+    more = [f"dataset.manifest='{manifest}'", "n=2", f"results='{tmp_path / 'results'}'"]
+    cells.start(place, "metric=[deletion,pointing]", "res=8", "dataset.limit=2", more[0], more[2])
+    composed = read("two", given(place, *more), [place_of(str(place / "conf"))])
+
+    def state():
+        return next(cell.state for cell in collect(composed))
+
+    assert state() is State.done
+    moved = manifest.rename(tmp_path / "moved.txt")
+    moved.rename(manifest)
+    assert state() is State.done
+    manifest.write_text("image-00\nimage-02\n")
+    assert state() is State.missing
+
+
+def test_resizing_makes_no_difference_where_nothing_was_resized(place, tmp_path):
+    own = [f"results='{tmp_path}'", "metric=[deletion,pointing]", "resize=area"]
+    cells.start(
+        place, "res=8", "dataset.limit=8", *own
+    )  # a toy's own resolution is the one asked for
+    composed = read("two", given(place, own[0]), [place_of(str(place / "conf"))])
+    assert next(iter(collect(composed))).state is State.done
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [("+n=5", "n=5 is for experiments"), ("+cell=1", "cell=1 is for experiments")],
+)
+def test_what_belongs_to_experiments_is_refused_without_one(wrong, message):
+    with pytest.raises(BadInput, match=message):
+        load(wrong)
+
+
+def test_a_cell_that_is_not_there_is_refused(place):
+    arguments = ["--config-dir", str(place / "conf"), "+experiment=two", "+cell=99"]
+    said = command(*arguments, *given(place), cwd=place)
+    assert (said.code, said.out) == (2, "")
+    assert "cells 0 to 4" in said.err and "Traceback" not in said.err

@@ -271,3 +271,32 @@ def test_results_are_forced_onto_the_disk_arrays_before_their_lines(tmp_path, mo
     write(tmp_path, [0])
     order = [(tmp_path / f"heatmaps.{suffix}").stat().st_ino for suffix in ("f32", "jsonl")]
     assert synced == order
+
+
+def test_an_end_belongs_to_its_own_start_where_two_ran_at_once(tmp_path):
+    folder = RunFolder(tmp_path)
+    first, second = folder.begin({"who": "first"}), folder.begin({"who": "second"})
+    folder.log({"event": "timed", "start": second})
+    folder.log({"event": "end", "start": first})
+    killed = folder.begin({"who": "third"})
+    ends = {start["who"]: end and end["event"] for start, end in folder.starts()}
+    assert ends == {"first": "end", "second": "timed", "third": None}
+    assert len({first, second, killed}) == 3
+
+
+def test_an_end_without_a_name_is_that_of_the_last_start(tmp_path):
+    folder = RunFolder(tmp_path)
+    for entry in ({"event": "start", "who": 1}, {"event": "start", "who": 2}, {"event": "end"}):
+        folder.log(entry)
+    assert [end is not None for _, end in folder.starts()] == [False, True]
+
+
+def test_a_folder_that_is_being_written_to_is_refused(tmp_path):
+    with (
+        RunFolder(tmp_path).lock(),
+        pytest.raises(BadInput, match="another process is writing"),
+        RunFolder(tmp_path).lock(),
+    ):
+        pass
+    with RunFolder(tmp_path).lock():
+        pass

@@ -112,3 +112,15 @@ def test_a_resolution_that_the_method_cannot_do_is_refused_before_it_is_timed(pl
     settings = cells.settings(place, f"runtime={PROTOCOL}", "method=gradcam", "res=31")
     with pytest.raises(BadInput, match="resize"):
         runtime.measure(settings, print)
+
+
+def test_no_memory_for_a_single_image_is_no_measurement(place, monkeypatch):
+    import torch  # noqa: PLC0415
+
+    def full(self, model, batch):
+        raise torch.cuda.OutOfMemoryError
+
+    monkeypatch.setattr(cells.Toy, "__call__", full)
+    cell = Cell.open(cells.settings(place))
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        Runtime(batches=[1], images=1, repeats=1).measure(cell, print)
