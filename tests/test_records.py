@@ -292,11 +292,8 @@ def test_an_end_without_a_name_is_that_of_the_last_start(tmp_path):
 
 
 def test_a_folder_that_is_being_written_to_is_refused(tmp_path):
-    with (
-        RunFolder(tmp_path).lock(),
-        pytest.raises(BadInput, match="another process is writing"),
-        RunFolder(tmp_path).lock(),
-    ):
+    held, other = RunFolder(tmp_path).lock(), RunFolder(tmp_path).lock()
+    with held, pytest.raises(BadInput, match="another process is writing"), other:
         pass
     with RunFolder(tmp_path).lock():
         pass
