@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmark.config import ABOUT, Settings, plain
-from benchmark.experiment import Average, Composed
+from benchmark.errors import BadInput
+from benchmark.experiment import Average, Composed, Experiment
 from benchmark.records import Outcome, Row, RunFolder, failures, file_digest, outcome_of
 from benchmark.stats import Mean
 from benchmark.summary import class_means, per_image, summary
@@ -20,7 +21,8 @@ State = Enum("State", "done partial failed missing none")
 # Settings that say where things lie, or are compared in another way, or only said to people.
 FILES = {"results", "choices", "overrides", "metric", "root", "weights_root", "manifest", ABOUT}
 PLACES = FILES | {"device", "batch_size", "pass_batch"}  # and where, and how fast, it is computed
-LOWER = ("seconds", "throughput", "forward_passes", "backward_passes", "memory")
+# What every cell has, and after it what timed cells have.
+COSTS = ("seconds", "forward_passes", "backward_passes", "throughput", "memory")
 
 
 class Collected(NamedTuple):
@@ -66,8 +68,18 @@ def collect(composed: Composed) -> list[Collected]:
             settings = composed.settings(row, column)
             if settings.results not in known:
                 known[settings.results] = list(_runs(Path(settings.results)))
+            _check_metrics(experiment, settings)
             cells.append(_look_up(experiment.mean, settings, row, column, known[settings.results]))
     return cells
+
+
+def _check_metrics(experiment: Experiment, settings: Settings) -> None:
+    """Refuse a table of a metric that its cells do not have."""
+    known = {*COSTS} if settings.runtime is not None else {*map(str, settings.metric), *COSTS[:3]}
+    if unknown := [each for each in experiment.metrics if each not in known]:
+        raise BadInput(
+            f"experiment.metrics names {unknown[0]}: the cells have {', '.join(sorted(known))}"
+        )
 
 
 def runtime_means(end: Row) -> dict[str, Mean]:
@@ -130,7 +142,7 @@ def _done(mean: Average, row: str, column: str, run: _Run) -> Collected:
     means = summary(table, metrics)
     if mean is Average.classes:
         means |= class_means(table, metrics)
-    better = dict(outcome.higher_is_better) | dict.fromkeys(LOWER, False)
+    better = dict(outcome.higher_is_better) | dict.fromkeys(COSTS, False)
     note = "; ".join(outcome.warnings)
     return Collected(
         row, column, State.done, means, better, note, where, run.start, outcome, outcome.caption

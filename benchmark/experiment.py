@@ -85,7 +85,7 @@ class Composed(NamedTuple):
     name: str  # the file in conf/experiment
     experiment: Experiment
     given: list[str]  # the overrides of the command line, the experiment's name included
-    places: list[str]  # overrides that say where else configuration files lie
+    folder: str = ""  # where else configuration files lie; empty: nowhere
 
     def settings(self, row: str, column: str) -> Settings:
         """Compose one cell as ``python -m benchmark`` would.
@@ -93,21 +93,28 @@ class Composed(NamedTuple):
         Raises:
             BadInput: a choice, key or value is wrong.
         """
-        overrides = [*self.places, *self.given, *self.experiment.overrides(row, column)]
-        return settings_of(*composed("config", overrides))
+        cell = self.experiment.overrides(row, column)
+        return settings_of(*composed("config", [*_places(self.folder), *self.given, *cell]))
+
+    def command(self, module: str, *options: str) -> str:
+        """Write a command line on this experiment: ``python -m benchmark.tables ...``."""
+        folder = ["--config-dir", self.folder] if self.folder else []
+        return " ".join(["python -m", module, *folder, *options])
 
 
-def read(name: str, overrides: Sequence[str], places: Sequence[str] = ()) -> Composed:
+def read(name: str, overrides: Sequence[str], folder: str = "") -> Composed:
     """Compose the experiment of a name, such as ``table1``, with a user's overrides.
+
+    ``folder`` is that of ``--config-dir``, where an experiment may lie too.
 
     Raises:
         BadInput: there is none of this name, or something in it is wrong.
     """
     given = [f"+experiment={name}", *overrides]
-    config, _ = composed("config", [*places, *given])
+    config, _ = composed("config", [*_places(folder), *given])
     experiment = experiment_of(config)
     check_free(experiment, given)
-    return Composed(name, experiment, given, list(places))
+    return Composed(name, experiment, given, folder)
 
 
 def cell_of(config: DictConfig, hydra: DictConfig) -> Settings:
@@ -125,7 +132,7 @@ def cell_of(config: DictConfig, hydra: DictConfig) -> Settings:
     if not isinstance(config.cell, int) or not 0 <= config.cell < len(cells):
         raise BadInput(f"cell={config.cell}: the experiment has the cells 0 to {len(cells) - 1}")
     row, column = cells[config.cell]
-    return Composed(name, experiment, given, places_of(hydra)).settings(row, column)
+    return Composed(name, experiment, given, _folder_of(hydra)).settings(row, column)
 
 
 def swept(config: DictConfig) -> list[Composed]:
@@ -137,18 +144,18 @@ def swept(config: DictConfig) -> list[Composed]:
         if each.key_or_group != "experiment"
     ]
     name = str(hydra.runtime.choices["experiment"])
-    return [read(name, list(given), places_of(hydra)) for given in product(*overrides)]
+    return [read(name, list(given), _folder_of(hydra)) for given in product(*overrides)]
 
 
-def place_of(folder: str) -> str:
+def _places(folder: str) -> list[str]:
     """Return the override that lets configuration files lie in another folder, too."""
-    return f"hydra.searchpath=['torchvision://models','file://{folder}']"
+    return [f"hydra.searchpath=['torchvision://models','file://{folder}']"] if folder else []
 
 
-def places_of(hydra: DictConfig) -> list[str]:
-    """Return the override by which ``--config-dir`` is composed again, if it was given."""
+def _folder_of(hydra: DictConfig) -> str:
+    """Return what ``--config-dir`` named."""
     given = [each for each in hydra.runtime.config_sources if each.provider == "command-line"]
-    return [place_of(each.path) for each in given]
+    return str(given[0].path) if given else ""
 
 
 def _values(override: Override) -> list[str]:

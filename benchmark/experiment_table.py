@@ -55,8 +55,7 @@ def caption(composed: Composed, cells: Sequence[Collected], found: Sequence[Entr
     experiment = composed.experiment
     done = [cell for cell in cells if cell.state is State.done]
     undone = [cell for cell in cells if cell.state not in (State.done, State.none)]
-    given = " ".join(composed.given[1:])
-    lines = [f"python -m benchmark.tables {composed.name} {given}".rstrip()]
+    lines = [composed.command("benchmark.tables", composed.name, *composed.given[1:])]
     lines += [*_depends_on(done), experiment.interval]
     if experiment.reference:
         about = experiment.reference_about
@@ -64,7 +63,7 @@ def caption(composed: Composed, cells: Sequence[Collected], found: Sequence[Entr
         if other := [each for each in composed.given if each.startswith(OTHERS)]:
             lines.append(f"The paper's values are of other settings than {', '.join(other)}")
     if undone:
-        command = f"python -m benchmark --multirun {' '.join(composed.given)}"
+        command = composed.command("benchmark", "--multirun", *composed.given)
         lines.append(f"{len(undone)} of {len(done) + len(undone)} cells are not done: {command}")
     for cell in cells:
         if cell.note:

@@ -77,7 +77,7 @@ def contact_sheet(common: Shared, images: int, blocks: int) -> Figure:
             if columns > 1:
                 line[0].set_ylabel(heading(run.label), fontsize=7)
             else:  # a label beside a single panel would be longer than it
-                line[0].set_title(heading(run.label), fontsize=7)
+                line[0].set_title(heading(run.label), fontsize=5.5)
         for line in own[1 + len(runs) :]:
             for panel in line:
                 panel.set_axis_off()

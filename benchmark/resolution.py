@@ -27,8 +27,8 @@ def check_resolution(settings: Settings, native: int) -> None:
     finer = native < settings.res
     allowed = settings.resize is Resize.bilinear or (settings.resize is Resize.area and not finer)
     if native != settings.res and not allowed:
+        other = "resize=bilinear" if finer else "resize=area or resize=bilinear"
         raise BadInput(
             f"method={settings.choices['method']} makes {native} x {native} heatmaps of this "
-            f"model, not res={settings.res}: use res={native}, or for a coarser res resize=area, "
-            "or resize=bilinear"
+            f"model: for res={settings.res} add {other}, or use res={native}"
         )

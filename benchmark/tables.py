@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmark.errors import BadInput
-from benchmark.experiment import place_of, read
+from benchmark.experiment import read
 from benchmark.experiment_table import print_table, write_table
 from benchmark.records import Outcome, Row, RunFolder, write_whole
 from benchmark.stats import Mean
@@ -110,8 +110,8 @@ def main() -> int:
     console = Console(width=None if sys.stdout.isatty() else 160)
     try:
         if not Path(arguments.what).is_dir():
-            places = [place_of(arguments.config_dir)] if arguments.config_dir else []
-            composed = read(arguments.what, arguments.overrides, places)
+            folder = str(Path(arguments.config_dir).resolve()) if arguments.config_dir else ""
+            composed = read(arguments.what, arguments.overrides, folder)
             if arguments.plan:
                 from benchmark.plan import plan  # noqa: PLC0415 - counts passes, with torch
 

@@ -14,7 +14,7 @@ from benchmark import published
 from benchmark.collect import Collected, State, collect
 from benchmark.config import load
 from benchmark.errors import BadInput
-from benchmark.experiment import place_of, read
+from benchmark.experiment import read
 from benchmark.experiment_table import print_table, write_table
 from benchmark.layout import entries, order
 from benchmark.records import RunFolder
@@ -90,7 +90,7 @@ def ran(place):
 @pytest.fixture
 def composed(place, ran, monkeypatch):
     monkeypatch.setattr(published, "FOLDER", place / "published")
-    return read("two", given(place), [place_of(str(place / "conf"))])
+    return read("two", given(place), str(place / "conf"))
 
 
 def test_a_sweep_runs_every_cell_and_shows_the_table(place, ran):
@@ -99,7 +99,9 @@ def test_a_sweep_runs_every_cell_and_shows_the_table(place, ran):
         "centre-8", "toy-4", "toy-4", "toy-8", "toy-8",
     ]  # fmt: skip
     assert "A & B" in ran.out
-    assert "2 of 5 cells are not done" in ran.out
+    flat = " ".join(ran.out.split())
+    assert "2 of 5 cells are not done: python -m benchmark --config-dir " in flat
+    assert f"{place / 'conf'} --multirun +experiment=two" in flat
 
 
 def test_a_cell_that_fails_stops_no_other_and_stands_in_the_table(composed, ran):
@@ -134,13 +136,13 @@ def test_the_same_sweep_again_computes_nothing(place, ran):
 
 
 def test_settings_that_differ_are_another_table(place, composed):
-    other = read("two", given(place, "n=3"), [place_of(str(place / "conf"))])
+    other = read("two", given(place, "n=3"), str(place / "conf"))
     assert {cell.state for cell in collect(other)} == {State.missing, State.none}
 
 
 def test_where_results_and_images_lie_makes_no_difference_to_what_is_found(place, composed):
     moved = [f"dataset.root='{place / 'elsewhere'}'", f"results='{place / 'results'}'"]
-    there = read("two", [*moved, "batch_size=3"], [place_of(str(place / "conf"))])
+    there = read("two", [*moved, "batch_size=3"], str(place / "conf"))
     assert [cell.state for cell in collect(there)] == [cell.state for cell in collect(composed)]
 
 
@@ -209,7 +211,7 @@ def test_a_table_that_is_too_wide_is_shown_in_parts(composed):
 
 
 def test_the_long_layout_has_a_line_for_each_cell(place, composed, tmp_path):
-    long = read("two", given(place, "+experiment.layout=long"), [place_of(str(place / "conf"))])
+    long = read("two", given(place, "+experiment.layout=long"), str(place / "conf"))
     (file,) = write_table(long, tmp_path / "two.md")
     rows = [line.split(" | ")[0] for line in file.read_text().splitlines() if line.startswith("| ")]
     assert [row.removeprefix("| ") for row in rows[1:]] == [
@@ -248,7 +250,7 @@ def test_the_order_of_rows_is_compared_with_the_published_one():
 )
 def test_a_wrong_experiment_is_refused(place, change, message):
     with pytest.raises(BadInput, match=re.escape(message)):
-        read("two", given(place, change), [place_of(str(place / "conf"))])
+        read("two", given(place, change), str(place / "conf"))
 
 
 def test_an_experiment_needs_multirun(place):
@@ -326,9 +328,9 @@ def test_a_refusal_outside_of_an_experiment_is_kept_nowhere(place, tmp_path):
 
 
 def test_some_rows_and_columns_may_be_asked_for(place):
-    few = read("two", given(place, "+experiment.only=[Toy,fine]"), [place_of(str(place / "conf"))])
+    few = read("two", given(place, "+experiment.only=[Toy,fine]"), str(place / "conf"))
     assert list(few.experiment.cells()) == [("Toy", "fine")]
-    rows = read("two", given(place, "+experiment.only=[Centre]"), [place_of(str(place / "conf"))])
+    rows = read("two", given(place, "+experiment.only=[Centre]"), str(place / "conf"))
     assert list(rows.experiment.columns) == ["fine", "coarse"]
 
 
@@ -337,7 +339,7 @@ def test_another_list_of_images_in_the_same_file_is_another_table(place, tmp_pat
     manifest.write_text("image-00\nimage-01\n")
     more = [f"dataset.manifest='{manifest}'", "n=2", f"results='{tmp_path / 'results'}'"]
     cells.start(place, "metric=[deletion,pointing]", "res=8", "dataset.limit=2", more[0], more[2])
-    composed = read("two", given(place, *more), [place_of(str(place / "conf"))])
+    composed = read("two", given(place, *more), str(place / "conf"))
 
     def state():
         return next(cell.state for cell in collect(composed))
@@ -355,7 +357,7 @@ def test_resizing_makes_no_difference_where_nothing_was_resized(place, tmp_path)
     cells.start(
         place, "res=8", "dataset.limit=8", *own
     )  # a toy's own resolution is the one asked for
-    composed = read("two", given(place, own[0]), [place_of(str(place / "conf"))])
+    composed = read("two", given(place, own[0]), str(place / "conf"))
     assert next(iter(collect(composed))).state is State.done
 
 
@@ -373,3 +375,10 @@ def test_a_cell_that_is_not_there_is_refused(place):
     said = command(*arguments, *given(place), cwd=place)
     assert (said.code, said.out) == (2, "")
     assert "cells 0 to 4" in said.err and "Traceback" not in said.err
+
+
+def test_a_table_of_a_metric_that_cells_lack_is_refused(place):
+    asked = given(place, "~experiment.metrics.pointing", "+experiment.metrics.delition={}")
+    composed = read("two", asked, str(place / "conf"))
+    with pytest.raises(BadInput, match="names delition: the cells have backward_passes, deletion"):
+        collect(composed)

@@ -10,7 +10,7 @@ from toys import Tiny, batch_of, classifier, images_of
 
 from benchmark import plan
 from benchmark.config import load
-from benchmark.experiment import place_of, read
+from benchmark.experiment import read
 
 TINY = """# @package _global_
 defaults:
@@ -61,7 +61,7 @@ def test_the_plan_lists_what_is_missing_and_no_more(tmp_path):
     (tmp_path / "conf" / "experiment" / "tiny.yaml").write_text(TINY)
     cells.start(tmp_path, "metric=[deletion]", "res=8", "dataset.limit=6", "method=toy")
     places = [f"dataset.root='{tmp_path / 'images'}'", f"results='{tmp_path / 'results'}'"]
-    composed = read("tiny", places, [place_of(str(tmp_path / "conf"))])
+    composed = read("tiny", places, str(tmp_path / "conf"))
     out = Console(width=140, file=io.StringIO())
     out.print(plan.plan(composed))
     lines = out.file.getvalue().splitlines()

@@ -584,13 +584,17 @@ def test_a_method_that_returns_no_heatmap_is_refused(place, fault, message):
 
 
 def test_another_native_resolution_is_refused_and_the_right_one_named(place):
-    with pytest.raises(BadInput, match=r"makes 8 x 8 heatmaps .* not res=7: use res=8"):
+    with pytest.raises(
+        BadInput, match=r"makes 8 x 8 heatmaps .* for res=7 add resize=area or .*, or use res=8"
+    ):
         start(place, "method=gradcam")
     assert heatmaps_of(start(place, "method=gradcam", "res=8")[0]).shape == (COUNT, 8, 8)
 
 
 def test_a_heatmap_is_averaged_over_areas_only_to_fewer_cells(place):
-    with pytest.raises(BadInput, match=r"makes 8 x 8 heatmaps .* not res=14"):
+    with pytest.raises(
+        BadInput, match=r"makes 8 x 8 heatmaps .* for res=14 add resize=bilinear, or"
+    ):
         start(place, "method=gradcam", "res=14", "resize=area")
 
 
