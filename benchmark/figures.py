@@ -22,7 +22,7 @@ from benchmark.films import FILMS, write_film
 from benchmark.frame_figures import film, frame_strip
 from benchmark.heatmap_figures import contact_sheet, heatmap_grid
 
-PICTURES = (".png", ".pdf", ".svg")
+PICTURES = (".png", ".jpg", ".pdf", ".svg")
 
 
 def heatmaps(arguments: argparse.Namespace) -> None:

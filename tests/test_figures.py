@@ -302,8 +302,8 @@ def test_every_kind_is_a_command_that_writes_a_picture(three, tmp_path, monkeypa
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["curves", "RUN", "--write", "a.jpg"], r"ends in one of \.png, \.pdf, \.svg, got a\.jpg"),
-        (["curves", "RUN", "--write", "a.mp4"], r"ends in one of \.png, \.pdf, \.svg, got a\.mp4"),
+        (["curves", "RUN", "--write", "a.gif"], r"ends in one of \.png, .*\.svg, got a\.gif"),
+        (["curves", "RUN", "--write", "a.mp4"], r"ends in one of \.png, .*\.svg, got a\.mp4"),
         (["curves", "nowhere", "--write", "a.png"], "nowhere is not the folder of a finished run"),
         (["cost", "RUN", "--metric", "beauty", "--write", "a.png"], "holds no beauty, only"),
         (["frames", "RUN", "--image", "cat", "--write", "a.png"], "has no image cat: it has image"),
