@@ -283,7 +283,7 @@ def test_an_unsupported_resolution_is_refused_with_those_that_are_supported(name
         native = native_resolution(method, model_of())
         assert native != RES
         with pytest.raises(
-            BadInput, match=f"method={name} makes .* not res={RES}: use res={native}"
+            BadInput, match=f"method={name} makes .* for res={RES} add .*, or use res={native}"
         ):
             check_resolution(settings, native)
     elif name not in WITHOUT_IMAGE:
