@@ -18,6 +18,7 @@ from benchmark.config import CONF, Settings, one_line, plain, prepare, settings_
 from benchmark.errors import BadInput, UnreadableImage
 from benchmark.experiment import cell_of
 from benchmark.records import note_failure
+from benchmark.sweep import unfinished
 
 refused: list[str] = []  # what was wrong with cells of this start; the others are still run
 crashed: list[str] = []  # tracebacks of cells that failed by no fault of the input
@@ -32,14 +33,14 @@ def entry(config: DictConfig) -> None:
         node = OmegaConf.structured(HydraConfig.get())
         settings = (cell_of if many else settings_of)(config, node)
         # Torch takes seconds to import: a misspelt setting is refused before.
-        from benchmark.show import Screen  # noqa: PLC0415
+        from benchmark.show import Screen  # noqa: PLC0415 - as said above
 
         Screen().run(settings)
     except (BadInput, UnreadableImage, OSError) as error:
         refuse(error)
         if settings and many:
             keep(settings, refused[-1])
-    except Exception as error:
+    except Exception as error:  # an error of ours in one cell must not stop the others
         if not (settings and many):
             raise
         keep(settings, f"{type(error).__name__}: {error}")
@@ -69,6 +70,7 @@ def main() -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of being printed by Hydra
     refused.clear()
     crashed.clear()
+    unfinished.clear()
     try:
         prepare()
         entry()
@@ -77,7 +79,7 @@ def main() -> int:
     except KeyboardInterrupt:
         print("benchmark: stopped; the same command continues here", file=sys.stderr)
         return 130
-    return 1 if crashed else 2 if refused else 0
+    return 1 if crashed else 2 if refused or unfinished else 0
 
 
 if __name__ == "__main__":

@@ -15,11 +15,11 @@ import torch
 
 from benchmark.config import about_methods, build, load
 from benchmark.errors import BadInput
+from benchmark.files import write_whole
 from benchmark.interfaces import Batch, Truth
 from benchmark.memory import keep_freed_memory
 from benchmark.models import ImageClassifier
 from benchmark.quick import quick
-from benchmark.records import write_whole
 
 MODELS = (
     "squeezenet1_1",

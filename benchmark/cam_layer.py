@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -156,6 +158,28 @@ def cam_maps(model: Classifier, batch: Batch, layer: nn.Module | None = None) ->
             shown = len(rows)  # the classifier may have padded the batch
             parts.append((kept.pop().detach()[:shown].float(), slope[:shown].float(), targets))
     return CamMaps(*(torch.cat(each).detach() for each in zip(*parts, strict=True)))
+
+
+@dataclass(frozen=True)
+class GradientCAM:
+    """A heatmap at the resolution of the CAM layer, out of its maps and the target's gradients."""
+
+    def native(self, model: Classifier) -> int:
+        """Return the resolution of the classifier's CAM layer."""
+        return cam_resolution(model)
+
+    def __call__(self, model: Classifier, batch: Batch) -> Tensor:
+        """Return heatmaps [B, h, h].
+
+        Raises:
+            BadInput: the classifier has no convolutional map before its output.
+        """
+        maps, gradients, _ = cam_maps(model, batch)
+        return self.combine(maps, gradients)
+
+    @abstractmethod
+    def combine(self, maps: Tensor, gradients: Tensor) -> Tensor:
+        """Make heatmaps [B, h, h] of maps and the gradients of logits by them, [B, C, h, h]."""
 
 
 def cam_activations(model: Classifier, batch: Batch) -> Tensor:

@@ -13,13 +13,14 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from benchmark.config import ABOUT, LABEL, PREDICTED, Resize, Settings, build, plain
+from benchmark.files import file_digest
 from benchmark.identity import code_hash, fingerprints_of, key_of, library_versions, modules_of
 from benchmark.interfaces import BadInput, Batch, Dataset, Item, Method, Metric
 from benchmark.loading import batch_of, images_of
 from benchmark.memory import keep_freed_memory
 from benchmark.model_sources import RANDOM, ModelSource, weights_hash
 from benchmark.models import ImageClassifier
-from benchmark.records import RunFolder, file_digest
+from benchmark.records import RunFolder
 from benchmark.resolution import native_resolution
 from benchmark.substrates import Substrate
 

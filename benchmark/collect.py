@@ -12,7 +12,9 @@ import numpy as np
 from benchmark.config import ABOUT, Settings, plain
 from benchmark.errors import BadInput
 from benchmark.experiment import Average, Composed, Experiment
-from benchmark.records import Outcome, Row, RunFolder, failures, file_digest, outcome_of
+from benchmark.files import file_digest
+from benchmark.records import RunFolder, failures, outcome_of
+from benchmark.stages import Row
 from benchmark.stats import Mean
 from benchmark.summary import class_means, per_image, summary
 
@@ -31,12 +33,12 @@ class Collected(NamedTuple):
     row: str
     column: str
     state: State
-    means: Mapping[str, Mean]  # by metric; empty unless done
-    higher_is_better: Mapping[str, bool]
-    note: str  # how far it is, why it failed, or what its outcome warns of
-    run: str  # its folder; empty unless done
-    start: Row  # what the records say of the start that completed it; empty unless done
-    outcome: Outcome | None
+    note: str = ""  # how far it is, why it failed, or what its outcome warns of
+    means: Mapping[str, Mean] = {}  # by metric; this and what follows: empty unless done
+    higher_is_better: Mapping[str, bool] = {}
+    run: str = ""  # its folder
+    start: Mapping[str, Any] = {}  # what the records say of the start that completed it
+    manifest: str = ""  # the file with its images
     caption: Mapping[str, str] = {}  # what the means depend on
 
 
@@ -63,7 +65,7 @@ def collect(composed: Composed) -> list[Collected]:
     for row, line in experiment.rows.items():
         for column in experiment.columns:
             if not line.set or not experiment.has(row, column):
-                cells.append(Collected(row, column, State.none, {}, {}, "", "", {}, None))
+                cells.append(Collected(row, column, State.none))
                 continue
             settings = composed.settings(row, column)
             if settings.results not in known:
@@ -119,7 +121,7 @@ def _look_up(
     same.sort(key=lambda run: str(run.start["time"]))
     if ended := [run for run in same if run.end]:
         return _done(mean, row, column, ended[-1])
-    nothing = Collected(row, column, State.missing, {}, {}, "", "", {}, None)
+    nothing = Collected(row, column, State.missing)
     known = failures(Path(settings.results))
     failed = [each for each in known if _same(each["settings"], wanted, ())]
     if failed and (not same or failed[-1]["time"] >= same[-1].start["time"]):
@@ -131,22 +133,26 @@ def _look_up(
 
 
 def _done(mean: Average, row: str, column: str, run: _Run) -> Collected:
-    end, where = run.end or {}, str(run.folder.path)
+    end = run.end or {}
+    cell = Collected(
+        row,
+        column,
+        State.done,
+        run=str(run.folder.path),
+        start=run.start,
+        caption=end["caption"],
+        manifest=end.get("manifest", ""),
+        note="; ".join(end.get("warnings", ())),
+        higher_is_better=dict.fromkeys(COSTS, False) | end.get("higher_is_better", {}),
+    )
     if end["event"] == "timed":
-        means = runtime_means(end)
-        better = dict.fromkeys(means, False)
-        start, facts = run.start, end["caption"]
-        return Collected(row, column, State.done, means, better, "", where, start, None, facts)
+        return cell._replace(means=runtime_means(end))
     outcome = outcome_of(end)
     metrics, table = list(outcome.stages), per_image(run.folder, outcome)
     means = summary(table, metrics)
     if mean is Average.classes:
         means |= class_means(table, metrics)
-    better = dict(outcome.higher_is_better) | dict.fromkeys(COSTS, False)
-    note = "; ".join(outcome.warnings)
-    return Collected(
-        row, column, State.done, means, better, note, where, run.start, outcome, outcome.caption
-    )
+    return cell._replace(means=means)
 
 
 def _covers(run: _Run, wanted: Row, digest: str) -> bool:

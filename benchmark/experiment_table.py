@@ -11,9 +11,9 @@ from rich.text import Text
 from benchmark.collect import Collected, State, collect
 from benchmark.errors import BadInput
 from benchmark.experiment import Composed
+from benchmark.files import write_whole
 from benchmark.formats import FORMATS, screen
 from benchmark.layout import Entry, entries, order
-from benchmark.records import write_whole
 
 # Overrides under which published values are of something else.
 OTHERS = ("model", "dataset=", "dataset.preprocess", "protocol", "baseline", "target", "method.")
@@ -82,7 +82,7 @@ def _depends_on(done: Sequence[Collected]) -> list[str]:
     for key in dict.fromkeys(key for each in captions for key in each):
         values = list(dict.fromkeys(each[key] for each in captions if key in each))
         (shared if len(values) == 1 else differing).append(f"{key} {' / '.join(values)}")
-    manifests = sorted({cell.outcome.manifest for cell in done if cell.outcome})
+    manifests = sorted({cell.manifest for cell in done} - {""})
     if manifests:
         images = " / ".join(each.removesuffix(".txt") for each in manifests)
         (shared if len(manifests) == 1 else differing).append(f"images {images}")

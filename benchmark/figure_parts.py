@@ -19,7 +19,8 @@ from omegaconf import OmegaConf
 
 from benchmark.config import build
 from benchmark.interfaces import BadInput, Dataset, Item
-from benchmark.records import Outcome, Row, RunFolder
+from benchmark.records import Outcome, RunFolder
+from benchmark.stages import Row
 
 INCHES = 1.7  # side of one panel
 CURVES = ("deletion", "insertion")

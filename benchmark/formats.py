@@ -162,7 +162,7 @@ def _traces(cell: Collected) -> dict[str, str]:
     start = cell.start
     return {
         "run": cell.run,
-        "manifest": cell.outcome.manifest if cell.outcome else "",
+        "manifest": cell.manifest,
         "weights": str(start.get("weights", "")),
         "device": str(start.get("device", "")),
         "commit": str(start.get("git", {}).get("commit", "")),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -12,6 +12,8 @@ from torch import Tensor
 from benchmark.attribution import Score, target_scores
 from benchmark.images import chunks, composite
 from benchmark.interfaces import Batch, Classifier
+from benchmark.segments import Grid
+from benchmark.substrates import Substrate
 
 
 def scores_under(
@@ -70,12 +72,41 @@ def scores_with(
     return torch.cat(values)
 
 
+def scores_on_grid(
+    model: Classifier,
+    batch: Batch,
+    grid: int,
+    *,
+    baseline: Substrate,
+    score: Score,
+    draw: Callable[[int], Tensor],
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Score each image of a batch with random cells of a grid kept and the others hidden.
+
+    Args:
+        model: the classifier.
+        batch: the images, their targets and seeds.
+        grid: cells along a side.
+        baseline: what is shown where a cell is hidden.
+        score: of the target.
+        draw: maps an image's seed to masks [N, grid * grid] in [0, 1].
+
+    Yields:
+        For each image its masks, and its scores [N] under them.
+    """
+    parts = Grid(grid)(batch.images[0])
+    hidden = baseline(model, batch)
+    for row, seed in enumerate(batch.seeds.tolist()):
+        masks = draw(seed).to(model.device)
+        yield masks, scores_with(model, batch, row, hidden[row], parts, kept=masks, score=score)
+
+
 @contextmanager
 def numpy_seeded(seed: int) -> Iterator[None]:
     """Let a library draw from numpy's global state, from this seed, and put the state back."""
-    state = np.random.get_state()  # noqa: NPY002
-    np.random.seed(seed % 2**32)  # noqa: NPY002
+    state = np.random.get_state()  # noqa: NPY002 - the library draws from it
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - the library draws from it
     try:
         yield
     finally:
-        np.random.set_state(state)  # noqa: NPY002
+        np.random.set_state(state)  # noqa: NPY002 - the library draws from it

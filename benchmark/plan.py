@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import NamedTuple
 
 import torch
@@ -15,6 +14,7 @@ from benchmark.experiment import Composed
 from benchmark.interfaces import BadInput, Batch
 from benchmark.loading import batch_of
 from benchmark.models import ImageClassifier
+from benchmark.runtime import clock
 
 
 class Cost(NamedTuple):
@@ -107,13 +107,11 @@ def _timed(model: ImageClassifier, images: torch.Tensor) -> float:
     seconds = []
     for _ in range(3):
         model.begin_count(len(images))
-        started = time.perf_counter()
+        started = clock(model)
         logits = model(images)
         if logits.requires_grad:
             torch.autograd.grad(logits.sum(), images)
-        if model.device.type == "cuda":
-            torch.cuda.synchronize(model.device)
-        seconds.append(time.perf_counter() - started)
+        seconds.append(clock(model) - started)
     return min(seconds[1:])
 
 

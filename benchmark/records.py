@@ -1,117 +1,22 @@
-"""Results on disk: append-only rows and arrays that survive a kill, resumed where they end.
-
-A stage is two files. ``<name>.jsonl`` has one line per image: its scalars, where its arrays lie,
-and a checksum. ``<name>.f32`` has the arrays, little-endian float32, one after the other. Arrays
-are written before the line that names them, so a line that is whole vouches for its arrays.
-"""
+"""A run's folder: its settings, its stages, and a log of what was started and ended there."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import json
-import math
 import os
 import secrets
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 from filelock import FileLock, Timeout
-from numpy.typing import NDArray
 
 from benchmark.errors import BadInput
-
-Row = dict[str, Any]
-Arrays = Mapping[str, NDArray[np.float32]]
-
-
-class Stage:
-    """One kind of result of a run, such as its heatmaps or one metric's scores."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        self.lines = folder / f"{name}.jsonl"
-        self.arrays = folder / f"{name}.f32"
-        self._lines_end, self._arrays_end = 0, 0
-        self._repaired = False
-        self.rows: dict[str, Row] = {row["id"]: row for row in self._whole_lines()}
-
-    def append(self, rows: Sequence[Row], arrays: Sequence[Arrays]) -> None:
-        """Add one row per image with its named arrays, and force them onto the disk."""
-        if not rows:
-            return
-        self._cut_to_whole()
-        start = self._arrays_end
-        blocks, lines, added = [], [], []
-        for row, named in zip(rows, arrays, strict=True):
-            places, block = {}, b""
-            for name, array in named.items():
-                places[name] = [start + len(block), *array.shape]
-                block += np.ascontiguousarray(array, dtype="<f4").tobytes()
-            start += len(block)
-            blocks.append(block)
-            added.append({**row, "arrays": places, "arrays_crc": zlib.crc32(block)})
-            lines.append(_line(added[-1]))
-        self._arrays_end = _append(self.arrays, b"".join(blocks))
-        self._lines_end = _append(self.lines, b"".join(lines))
-        self.rows.update({row["id"]: row for row in added})
-
-    def array(self, image_id: str, name: str) -> NDArray[np.float32]:
-        """Read one array of one image.
-
-        Raises:
-            BadInput: the file was changed since it was written.
-        """
-        row = self.rows[image_id]
-        with self.arrays.open("rb") as file:
-            first = min(place[0] for place in row["arrays"].values())
-            length = sum(4 * math.prod(shape) for _, *shape in row["arrays"].values())
-            file.seek(first)
-            block = file.read(length)
-        if zlib.crc32(block) != row["arrays_crc"]:
-            raise BadInput(
-                f"{self.arrays} does not hold what was written for {image_id}: "
-                "remove the folder and run again"
-            )
-        start, *shape = row["arrays"][name]
-        count = math.prod(shape)
-        return np.frombuffer(block, "<f4", count, start - first).reshape(shape).copy()
-
-    def _whole_lines(self) -> Iterator[Row]:
-        """Yield each intact row and remember where it ends; stop where a kill has torn the end.
-
-        Raises:
-            BadInput: a row is damaged and intact ones follow, which no kill leaves behind.
-        """
-        if not self.lines.exists():
-            return
-        size = self.arrays.stat().st_size if self.arrays.exists() else 0
-        with self.lines.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                row = _parsed(line)
-                if row is None or _arrays_end(row) > size:
-                    if row is None and any(_parsed(later) for later in file):
-                        raise BadInput(
-                            f"line {number} of {self.lines} is damaged: move the folder away, and "
-                            "the same command makes it anew"
-                        )
-                    return
-                self._lines_end += len(line)
-                self._arrays_end = max(self._arrays_end, _arrays_end(row))
-                yield row
-
-    def _cut_to_whole(self) -> None:
-        """Before the first row is added, drop what a kill left unfinished."""
-        if self._repaired:
-            return
-        self.lines.parent.mkdir(parents=True, exist_ok=True)
-        for path, end in ((self.lines, self._lines_end), (self.arrays, self._arrays_end)):
-            if path.exists() and path.stat().st_size > end:
-                os.truncate(path, end)
-        self._repaired = True
+from benchmark.files import append, write_whole
+from benchmark.stages import Row, Stage
 
 
 class Outcome(NamedTuple):
@@ -280,22 +185,6 @@ def failures(results: Path) -> list[Row]:
     return _lines(results / "failures.jsonl")
 
 
-def file_digest(path: Path) -> str:
-    """Hash a file's bytes; empty where there is no such file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that a reader sees all of it or none of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    with unfinished.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
-
-
 def _lines(path: Path) -> list[Row]:
     """Read a log, leaving out what a kill has torn."""
     rows = []
@@ -318,7 +207,7 @@ def _named(entries: list[Row]) -> list[Row]:
 
 def _append_line(path: Path, entry: Row) -> None:
     """Add a line to a log, on a line of its own also where the last one was torn."""
-    _append(path, (b"\n" if _is_torn(path) else b"") + (json.dumps(entry) + "\n").encode())
+    append(path, (b"\n" if _is_torn(path) else b"") + (json.dumps(entry) + "\n").encode())
 
 
 def _is_torn(path: Path) -> bool:
@@ -327,39 +216,3 @@ def _is_torn(path: Path) -> bool:
     with path.open("rb") as file:
         file.seek(-1, os.SEEK_END)
         return file.read() != b"\n"
-
-
-def _append(path: Path, data: bytes) -> int:
-    """Add bytes to a file, force them onto the disk, and return the file's new length."""
-    with path.open("ab") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-        return file.tell()
-
-
-def _line(row: Row) -> bytes:
-    """One row as JSON, its last key a checksum of all before it; NaN becomes null."""
-    finite = {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in row.items()
-    }
-    body = json.dumps(finite, allow_nan=False)
-    return f'{body[:-1]}, "check": {zlib.crc32(body.encode())}}}\n'.encode()
-
-
-def _parsed(line: bytes) -> Row | None:
-    """Read a line back, or None where it is torn or garbled."""
-    body, mark, check = line.rpartition(b', "check": ')
-    if not mark or not check.endswith(b"}\n") or not check[:-2].isdigit():
-        return None
-    if zlib.crc32(body + b"}") != int(check[:-2]):
-        return None
-    row: Row = json.loads(body + b"}")
-    return row
-
-
-def _arrays_end(row: Row) -> int:
-    """Where the last of a row's arrays ends in the file, in bytes."""
-    places = row["arrays"].values()
-    return max((start + 4 * math.prod(shape) for start, *shape in places), default=0)

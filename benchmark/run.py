@@ -15,9 +15,10 @@ from benchmark.config import Settings
 from benchmark.identity import environment
 from benchmark.images import resize_heatmaps
 from benchmark.interfaces import BadInput, Batch, UnreadableImage
-from benchmark.records import Outcome, RunFolder, Stage
+from benchmark.records import Outcome, RunFolder
 from benchmark.resolution import check_resolution, native_resolution
 from benchmark.runtime import clock, peak_memory, reset_peak_memory
+from benchmark.stages import Stage
 
 
 class Watcher(Protocol):

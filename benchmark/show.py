@@ -19,7 +19,7 @@ from rich.progress import (
 from rich.text import Text
 
 from benchmark.config import Settings
-from benchmark.records import write_whole
+from benchmark.files import write_whole
 from benchmark.run import run
 from benchmark.runtime import measure
 from benchmark.summary import per_image, summary

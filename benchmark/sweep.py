@@ -11,6 +11,8 @@ from omegaconf import DictConfig
 from benchmark.errors import BadInput
 from benchmark.experiment import swept
 
+unfinished: list[str] = []  # what a sweep of this process has not come to
+
 
 class ShowTable(Callback):
     """Shows the table of every experiment that the command line asked for."""
@@ -20,12 +22,17 @@ class ShowTable(Callback):
         del kwargs
         if "experiment" not in config:
             return
-        from rich.console import Console  # noqa: PLC0415 - as is all that tables need
+        # Needed after a sweep only, and slow to import.
+        from rich.console import Console  # noqa: PLC0415 - as said above
 
-        from benchmark.experiment_table import print_table  # noqa: PLC0415
+        from benchmark.collect import State  # noqa: PLC0415 - as said above
+        from benchmark.experiment_table import print_table  # noqa: PLC0415 - as said above
 
         try:
             for composed in swept(config):
-                print_table(composed, Console(width=None if sys.stdout.isatty() else 160))
+                cells = print_table(composed, Console(width=None if sys.stdout.isatty() else 160))
+                undone = [cell for cell in cells if cell.state not in (State.done, State.none)]
+                unfinished.extend(f"{cell.row}, {cell.column}" for cell in undone)
         except BadInput as error:  # Hydra would swallow it
+            unfinished.append(str(error))
             print(f"benchmark: no table: {error}", file=sys.stderr)

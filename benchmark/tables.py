@@ -22,7 +22,9 @@ from rich.text import Text
 from benchmark.errors import BadInput
 from benchmark.experiment import read
 from benchmark.experiment_table import print_table, write_table
-from benchmark.records import Outcome, Row, RunFolder, write_whole
+from benchmark.files import write_whole
+from benchmark.records import Outcome, RunFolder
+from benchmark.stages import Row
 from benchmark.stats import Mean
 from benchmark.summary import per_image, summary
 

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from benchmark.cam_layer import cam_maps, cam_resolution
-from benchmark.interfaces import Batch, Classifier
+from benchmark.cam_layer import GradientCAM
 
 
 @dataclass(frozen=True)
-class GradCAMPlusPlus:
+class GradCAMPlusPlus(GradientCAM):
     """Grad-CAM with every cell's positive gradient weighted by its share in the score.
 
     As in the paper the score is the exponential of the logit, whose second and third derivatives
@@ -20,17 +19,8 @@ class GradCAMPlusPlus:
     the score itself, cancels in the shares and would only scale the heatmap: it is left out.
     """
 
-    def native(self, model: Classifier) -> int:
-        """Return the resolution of the classifier's CAM layer."""
-        return cam_resolution(model)
-
-    def __call__(self, model: Classifier, batch: Batch) -> Tensor:
-        """Return heatmaps [B, h, h], at least 0.
-
-        Raises:
-            BadInput: the classifier has no convolutional map before its output.
-        """
-        maps, gradients, _ = cam_maps(model, batch)
+    def combine(self, maps: Tensor, gradients: Tensor) -> Tensor:
+        """Return heatmaps of at least 0."""
         # Multiplied by the gradient where the paper divides by its square: no underflow.
         below = 2 + gradients * maps.sum((2, 3), keepdim=True)
         shares = torch.where(below != 0, 1 / below, 0)  # alpha

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from benchmark.attribution import Score
 from benchmark.interfaces import BadInput, Batch, Classifier
-from benchmark.perturbation import scores_with
-from benchmark.segments import Grid
+from benchmark.perturbation import scores_on_grid
 from benchmark.substrates import Substrate
 
 
@@ -43,16 +42,15 @@ class HSIC:
 
     def __call__(self, model: Classifier, batch: Batch) -> Tensor:
         """Return each cell's criterion as heatmaps [B, grid, grid] of at least 0."""
-        parts = Grid(self.grid)(batch.images[0])
-        hidden = self.baseline(model, batch)
-        heatmaps = []
-        for row, seed in enumerate(batch.seeds.tolist()):
-            masks = binary_masks(self.samples, self.grid**2, seed).to(model.device)
-            scores = scores_with(
-                model, batch, row, hidden[row], parts, kept=masks, score=self.score
-            )
-            heatmaps.append(dependence(masks, scores))
+        explained = scores_on_grid(
+            model, batch, self.grid, baseline=self.baseline, score=self.score, draw=self._masks
+        )
+        heatmaps = [dependence(masks, scores) for masks, scores in explained]
         return torch.stack(heatmaps).view(-1, self.grid, self.grid).float()
+
+    def _masks(self, seed: int) -> Tensor:
+        """Draw the masks [n, d] of an image."""
+        return binary_masks(self.samples, self.grid**2, seed)
 
 
 def binary_masks(samples: int, cells: int, seed: int) -> Tensor:

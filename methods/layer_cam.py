@@ -6,23 +6,13 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from benchmark.cam_layer import cam_maps, cam_resolution
-from benchmark.interfaces import Batch, Classifier
+from benchmark.cam_layer import GradientCAM
 
 
 @dataclass(frozen=True)
-class LayerCAM:
+class LayerCAM(GradientCAM):
     """The last convolutional map, each cell weighted by its own positive gradient."""
 
-    def native(self, model: Classifier) -> int:
-        """Return the resolution of the classifier's CAM layer."""
-        return cam_resolution(model)
-
-    def __call__(self, model: Classifier, batch: Batch) -> Tensor:
-        """Return heatmaps [B, h, h], at least 0.
-
-        Raises:
-            BadInput: the classifier has no convolutional map before its output.
-        """
-        maps, gradients, _ = cam_maps(model, batch)
+    def combine(self, maps: Tensor, gradients: Tensor) -> Tensor:
+        """Return heatmaps of at least 0."""
         return (gradients.clamp(min=0) * maps).sum(1).clamp(min=0)

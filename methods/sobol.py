@@ -11,8 +11,7 @@ from torch import Tensor
 
 from benchmark.attribution import Score
 from benchmark.interfaces import BadInput, Batch, Classifier
-from benchmark.perturbation import scores_with
-from benchmark.segments import Grid
+from benchmark.perturbation import scores_on_grid
 from benchmark.substrates import Substrate
 
 
@@ -45,15 +44,15 @@ class Sobol:
 
     def __call__(self, model: Classifier, batch: Batch) -> Tensor:
         """Return total indices as heatmaps [B, grid, grid] of at least 0."""
-        parts = Grid(self.grid)(batch.images[0])
-        hidden = self.baseline(model, batch)
-        heatmaps = []
-        for row, seed in enumerate(batch.seeds.tolist()):
-            masks = replicated(*designs(self.samples, self.grid**2, seed)).float()
-            kept = masks.flatten(0, 1).to(model.device)  # [(d + 1) * N, d]
-            scores = scores_with(model, batch, row, hidden[row], parts, kept=kept, score=self.score)
-            heatmaps.append(total_indices(scores.view(len(masks), self.samples)))
+        explained = scores_on_grid(
+            model, batch, self.grid, baseline=self.baseline, score=self.score, draw=self._masks
+        )
+        heatmaps = [total_indices(scores.view(-1, self.samples)) for _, scores in explained]
         return torch.stack(heatmaps).view(-1, self.grid, self.grid).float()
+
+    def _masks(self, seed: int) -> Tensor:
+        """Draw the masks [(d + 1) * N, d] of an image."""
+        return replicated(*designs(self.samples, self.grid**2, seed)).float().flatten(0, 1)
 
 
 def designs(samples: int, cells: int, seed: int) -> tuple[Tensor, Tensor]:

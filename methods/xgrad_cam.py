@@ -7,25 +7,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from benchmark.cam_layer import cam_maps, cam_resolution
-from benchmark.interfaces import Batch, Classifier
+from benchmark.cam_layer import GradientCAM
 
 
 @dataclass(frozen=True)
-class XGradCAM:
+class XGradCAM(GradientCAM):
     """The last convolutional map, weighted by its gradients averaged in proportion to itself."""
 
-    def native(self, model: Classifier) -> int:
-        """Return the resolution of the classifier's CAM layer."""
-        return cam_resolution(model)
-
-    def __call__(self, model: Classifier, batch: Batch) -> Tensor:
-        """Return heatmaps [B, h, h], at least 0.
-
-        Raises:
-            BadInput: the classifier has no convolutional map before its output.
-        """
-        maps, gradients, _ = cam_maps(model, batch)
+    def combine(self, maps: Tensor, gradients: Tensor) -> Tensor:
+        """Return heatmaps of at least 0."""
         total = maps.sum((2, 3), keepdim=True)
         moment = (gradients * maps).sum((2, 3), keepdim=True)
         weights = torch.where(total != 0, moment / total, 0)

@@ -10,8 +10,9 @@ import pytest
 from cells import ROOT, command
 from rich.console import Console
 
-from benchmark import published
+from benchmark import published, sweep
 from benchmark.collect import Collected, State, collect
+from benchmark.config import composed as composed_of
 from benchmark.config import load
 from benchmark.errors import BadInput
 from benchmark.experiment import read
@@ -119,9 +120,9 @@ def test_a_cell_holds_the_means_of_its_own_run(composed, place):
     for cell in collect(composed):
         if cell.state is State.done:
             folder = RunFolder(place / cell.run)
-            table = per_image(folder, cell.outcome)
+            outcomes = {each.res: each for each in folder.outcomes()}
+            table = per_image(folder, outcomes[{"fine": 8, "coarse": 4}[cell.column]])
             assert cell.means["deletion"].value == table["deletion"].mean()
-            assert cell.outcome.res == {"fine": 8, "coarse": 4}[cell.column]
             assert cell.row.lower() in folder.path.name
 
 
@@ -290,7 +291,7 @@ def test_every_published_value_of_a_table_has_its_place(name):
     composed = read(name, [])
     experiment = composed.experiment
     places = [(row, column) for row in experiment.rows for column in experiment.columns]
-    cells_of = [Collected(*place, State.none, {}, {}, "", "", {}, None) for place in places]
+    cells_of = [Collected(*place, State.none) for place in places]
     shown = [
         entry.published.text
         for entry in entries(experiment, cells_of)
@@ -382,3 +383,11 @@ def test_a_table_of_a_metric_that_cells_lack_is_refused(place):
     composed = read("two", asked, str(place / "conf"))
     with pytest.raises(BadInput, match="names delition: the cells have backward_passes, deletion"):
         collect(composed)
+
+
+def test_cells_that_a_sweep_has_not_come_to_make_it_fail(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sweep, "unfinished", [])
+    config, _ = composed_of("config", ["+experiment=smoke", f"results='{tmp_path}'"])
+    sweep.ShowTable().on_multirun_end(config)
+    assert len(sweep.unfinished) == len(list(read("smoke", []).experiment.cells()))
+    assert "are not done" in capsys.readouterr().out

@@ -49,7 +49,7 @@ def test_a_pass_back_costs_what_it_takes_beyond_the_pass_forward(monkeypatch):
     ticks = iter(
         [0, 9, 0, 2, 0, 3, 0, 9, 0, 8, 0, 7]
     )  # three forward, then three with the way back
-    monkeypatch.setattr(plan.time, "perf_counter", lambda: next(ticks))
+    monkeypatch.setattr(plan, "clock", lambda _: next(ticks))
     model = classifier(Tiny(), pass_batch=4)
     assert plan.speed(model) == plan.Speed(forward=2 / 4, backward=(7 - 2) / 4)
 

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from benchmark import records
 from benchmark.errors import BadInput
-from benchmark.records import RunFolder, Stage, write_whole
+from benchmark.files import write_whole
+from benchmark.records import RunFolder
+from benchmark.stages import Stage
 
 # No test fails because the machine is busy.
 ROUNDS = rounds(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -13,7 +13,8 @@ from benchmark.attribution import Channels
 from benchmark.interfaces import BadInput
 from benchmark.models import Precision
 from benchmark.unfold import cuts, unfold, until, watch
-from methods.relevance import LRP, ExcitationBackprop, Rules
+from methods.excitation_backprop import ExcitationBackprop
+from methods.lrp import LRP, Rules
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SIZE, CLASSES = 12, 4

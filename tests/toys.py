@@ -7,6 +7,7 @@ test says otherwise: the network then sees the image's own numbers, bit for bit.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -68,11 +69,12 @@ class Recorder(ImageClassifier):
         self.calls = []
 
 
-class Scored(nn.Module):
+class Scored(nn.Module, ABC):
     """Two classes; the softmax score of class 0 is ``score(images)``, that of class 1 the rest."""
 
+    @abstractmethod
     def score(self, images: Tensor) -> Tensor:
-        raise NotImplementedError
+        """Map images [B, 3, H, W] to scores [B] in (0, 1)."""
 
     def forward(self, images: Tensor) -> Tensor:
         score = self.score(images)

@@ -14,14 +14,13 @@ import torch
 
 from benchmark.datasets import class_names
 from benchmark.datasets.coco_masks import Segmentation, draw, read_segmentation
-from benchmark.datasets.photographs import Preprocess, decode, read_bytes, squared
-from benchmark.datasets.selection import choose
-from benchmark.interfaces import BadInput, Item, Truth, UnreadableImage
+from benchmark.datasets.photographs import read_bytes
+from benchmark.datasets.units import SMALL, Units
+from benchmark.interfaces import BadInput, Item, Truth
 
 IMAGES, ANNOTATIONS = "val2014", "annotations/instances_val2014.json"
 # Category numbers run from 1 to 90; these were never given out.
 CATEGORIES = sorted(set(range(1, 91)) - {12, 26, 29, 30, 45, 66, 68, 69, 71, 83})
-SMALL = 0.25  # a target that covers less of the image may be difficult
 
 
 class _Unit(NamedTuple):
@@ -35,7 +34,7 @@ class _Unit(NamedTuple):
 
 
 @dataclass(frozen=True)
-class COCO:
+class COCO(Units[_Unit]):
     """Units ``COCO_val2014_000000000042:dog``, one for each class of each image.
 
     As TorchRay does, every annotated object counts, crowds too, and the truth of a class is the
@@ -45,19 +44,10 @@ class COCO:
     Source: Zhang et al. (2016), section 4.1.
     """
 
-    name: str
-    root: str | None  # folder of val2014 and annotations
-    preprocess: Preprocess
-    limit: int | None  # number of units, drawn by seed; None takes all
-    seed: int
-    manifest: str | None  # file with the units to take, instead of limit and seed
-
-    def __post_init__(self) -> None:
-        if not self.root:
-            raise BadInput(
-                "the folder with COCO's val2014 and annotations is not known: set dataset.root or "
-                "the environment variable COCO_ROOT"
-            )
+    missing = (
+        "the folder with COCO's val2014 and annotations is not known: set dataset.root or the "
+        "environment variable COCO_ROOT"
+    )
 
     @property
     def class_names(self) -> Sequence[str]:
@@ -88,21 +78,13 @@ class COCO:
             reason = f"it lacks {error}" if isinstance(error, KeyError) else error
             raise BadInput(f"{file} is not COCO's instances: {reason}") from error
 
-    def ids(self) -> list[str]:
-        """List the chosen units; ``limit`` counts units, and a manifest names them.
-
-        Raises:
-            BadInput: the data is not there, damaged, or the choice cannot be met.
-        """
-        return choose(list(self.units), self.limit, self.seed, self.manifest)
-
     def digest(self, image_id: str) -> str:
         """Hash the image's file and what is annotated of this class to 16 hex digits.
 
         Raises:
             UnreadableImage: the file cannot be read.
         """
-        unit = self._unit(image_id)
+        unit = self.unit(image_id)
         state = hashlib.sha256(read_bytes(self.folder / IMAGES / unit.file))
         state.update(repr((unit.size, unit.label, unit.alone)).encode())
         for each in unit.objects:
@@ -118,14 +100,8 @@ class COCO:
             UnreadableImage: the file is missing, damaged, of another size than annotated, or
                 smaller than ``size`` under ``crop``.
         """
-        unit = self._unit(image_id)
-        image = decode(self.folder / IMAGES / unit.file)
-        if image.size != unit.size:
-            raise UnreadableImage(
-                f"{unit.file}: {image.width} x {image.height} pixels, annotated as "
-                f"{unit.size[0]} x {unit.size[1]}"
-            )
-        square = squared(image, size, self.preprocess, unit.file)
+        unit = self.unit(image_id)
+        square = self.square(self.folder / IMAGES / unit.file, unit, size)
         mask = draw(unit.objects, *unit.size)
         truth = Truth(
             boxes=torch.zeros(0, 4),
@@ -136,11 +112,6 @@ class COCO:
             difficult=not unit.alone and int(mask.sum()) < SMALL * mask.size,
         )
         return Item(image_id, square.pixels, unit.label, truth)
-
-    def _unit(self, image_id: str) -> _Unit:
-        if image_id not in self.units:
-            raise UnreadableImage(f"{image_id}: no such unit in {self.root}")
-        return self.units[image_id]
 
 
 def _units(content: Any) -> dict[str, _Unit]:

@@ -14,13 +14,12 @@ import numpy as np
 import torch
 
 from benchmark.datasets import class_names
-from benchmark.datasets.photographs import Preprocess, decode, read_bytes, squared
-from benchmark.datasets.selection import choose
-from benchmark.interfaces import BadInput, Item, Truth, UnreadableImage
+from benchmark.datasets.photographs import read_bytes
+from benchmark.datasets.units import SMALL, Units
+from benchmark.interfaces import BadInput, Item, Truth
 
 LIST = "ImageSets/Main/test.txt"
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
-SMALL = 0.25  # a target that covers less of the image may be difficult
 
 
 class _Object(NamedTuple):
@@ -40,7 +39,7 @@ class _Unit(NamedTuple):
 
 
 @dataclass(frozen=True)
-class VOC:
+class VOC(Units[_Unit]):
     """Units ``000042:cat``, one for each class of each test image.
 
     As TorchRay does, a class counts as present where one of its objects at least is not marked
@@ -52,19 +51,10 @@ class VOC:
     with the boxes' union, not with the sum of their areas.
     """
 
-    name: str
-    root: str | None  # VOCdevkit, VOC2007 in it, or the folder above
-    preprocess: Preprocess
-    limit: int | None  # number of units, drawn by seed; None takes all
-    seed: int
-    manifest: str | None  # file with the units to take, instead of limit and seed
-
-    def __post_init__(self) -> None:
-        if not self.root:
-            raise BadInput(
-                "the folder with VOC2007's test images is not known: set dataset.root or the "
-                "environment variable VOC_ROOT"
-            )
+    missing = (
+        "the folder with VOC2007's test images is not known: set dataset.root or the environment "
+        "variable VOC_ROOT"
+    )
 
     @property
     def class_names(self) -> Sequence[str]:
@@ -97,21 +87,13 @@ class VOC:
                 found[f"{image}:{class_names.VOC[unit.label]}"] = unit
         return found
 
-    def ids(self) -> list[str]:
-        """List the chosen units; ``limit`` counts units, and a manifest names them.
-
-        Raises:
-            BadInput: the data is not there, damaged, or the choice cannot be met.
-        """
-        return choose(list(self.units), self.limit, self.seed, self.manifest)
-
     def digest(self, image_id: str) -> str:
         """Hash the image's file and what is annotated of this class to 16 hex digits.
 
         Raises:
             UnreadableImage: the file cannot be read.
         """
-        unit = self._unit(image_id)
+        unit = self.unit(image_id)
         state = hashlib.sha256(read_bytes(self._path(unit)))
         state.update(repr(tuple(unit)).encode())
         return state.hexdigest()[:16]
@@ -123,15 +105,8 @@ class VOC:
             UnreadableImage: the file is missing, damaged, of another size than annotated, or
                 smaller than ``size`` under ``crop``.
         """
-        unit = self._unit(image_id)
-        path = self._path(unit)
-        image = decode(path)
-        if image.size != unit.size:
-            raise UnreadableImage(
-                f"{path.name}: {image.width} x {image.height} pixels, annotated as "
-                f"{unit.size[0]} x {unit.size[1]}"
-            )
-        square = squared(image, size, self.preprocess, path.name)
+        unit = self.unit(image_id)
+        square = self.square(self._path(unit), unit, size)
         truth = Truth(
             boxes=torch.tensor(unit.boxes, dtype=torch.float32),
             classes=torch.full((len(unit.boxes),), unit.label),
@@ -140,11 +115,6 @@ class VOC:
             difficult=unit.difficult,
         )
         return Item(image_id, square.pixels, unit.label, truth)
-
-    def _unit(self, image_id: str) -> _Unit:
-        if image_id not in self.units:
-            raise UnreadableImage(f"{image_id}: no such unit in {self.root}")
-        return self.units[image_id]
 
     def _path(self, unit: _Unit) -> Path:
         return self.folder / "JPEGImages" / f"{unit.image}.jpg"
