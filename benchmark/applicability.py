@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from benchmark.config import about_methods, build, load
 from benchmark.errors import BadInput
 from benchmark.files import write_whole
 from benchmark.interfaces import Batch, Truth
+from benchmark.masker import Masker, find_maps
+from benchmark.masker_files import save
 from benchmark.memory import keep_freed_memory
 from benchmark.models import ImageClassifier
 from benchmark.quick import quick
@@ -31,16 +34,31 @@ MODELS = (
     "vit_b_16",
 )
 ANY, NO = "any", "–"
+USUAL = (224, 112, 28, 14, 7)  # the paper's; a method may have settings for these alone
+UNUSUAL = 10  # has settings of its own in no method
 
 
 def tried(method: str, model: ImageClassifier) -> tuple[str, str]:
     """Explain one image of noise.
 
+    A method that needs a trained masker is given one that was not trained.
+
     Returns:
-        What a table shows: the resolution of the heatmap, ``any`` where the user chooses it, or a
-        dash; and why not, where it is a dash.
+        What a table shows: the resolution of the heatmap, ``any`` or those there are settings for
+        where the user chooses it, or a dash; and why not, where it is a dash.
     """
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            return _tried(method, model, Path(folder) / "masker.safetensors"), ""
+    except BadInput as error:
+        return NO, str(error)
+
+
+def _tried(method: str, model: ImageClassifier, untrained: Path) -> str:
     settings = load(f"method={method}", "res=7")
+    if "masker" in settings.method:
+        save(Masker(find_maps(model), len(model.class_names), width=1), model, untrained, {})
+        settings.method.masker = str(untrained)
     size = model.input_size
     batch = Batch(
         ids=["noise"],
@@ -51,11 +69,21 @@ def tried(method: str, model: ImageClassifier) -> tuple[str, str]:
         truths=[Truth(boxes=torch.zeros(0, 4), classes=torch.zeros(0, dtype=torch.int64))],
     )
     model.begin_count(1)
+    heatmaps = build(quick(settings.method), "method")(model, batch)
+    if "res" not in settings.method:
+        return str(heatmaps.shape[-1])
+    if _accepted(method, UNUSUAL):
+        return ANY
+    return ", ".join(str(res) for res in USUAL if _accepted(method, res))
+
+
+def _accepted(method: str, res: int) -> bool:
+    """Whether a method's settings can be had for a resolution that the user chooses."""
     try:
-        heatmaps = build(quick(settings.method), "method")(model, batch)
-    except BadInput as error:
-        return NO, str(error)
-    return ANY if "res" in settings.method else str(heatmaps.shape[-1]), ""
+        build(load(f"method={method}", f"res={res}").method, "method")
+    except BadInput:
+        return False
+    return True
 
 
 def table(models: Sequence[str], weights: str) -> str:
@@ -75,10 +103,15 @@ def table(models: Sequence[str], weights: str) -> str:
             cells[method].append(shown)
             if reason:
                 reasons.setdefault(f"{reason}.", []).append(f"`{method}`")
-            print(f"{name}: {method} {shown}", file=sys.stderr)
+        applies = sum(row[-1] != NO for row in cells.values())
+        print(f"{name}: {applies} of {len(methods)} methods apply", file=sys.stderr)
     lines = [
-        "Cells along a side of the native heatmap; `any` where `res` chooses it; – where the",
-        "method does not apply. Every method can also be had at fewer cells, by `resize=area`.",
+        "# Which method explains which network",
+        "",
+        f"Found by trying (`python -m benchmark.applicability {' '.join(models)}`) on an image of",
+        f"noise, with `weights={weights}`. Cells along a side of the native heatmap: `any`, or the",
+        "ones listed, where `res` chooses; – where the method does not apply. Every method can",
+        "also be had at fewer cells, by `resize=area`. Real-time saliency was tried untrained.",
         "",
         f"| method | {' | '.join(models)} |",
         "|---|" + "---:|" * len(models),
@@ -99,6 +132,7 @@ def main() -> int:
     parser.add_argument("--write", type=Path, help="a Markdown file")
     arguments = parser.parse_args()
     keep_freed_memory()
+    torch.set_flush_denormal(True)  # random weights make them, and passes with them take minutes
     try:
         text = table(arguments.models, arguments.weights)
         if arguments.write:
