@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from benchmark.config import ABOUT, Settings, plain
 from benchmark.errors import BadInput
@@ -40,6 +41,7 @@ class Collected(NamedTuple):
     start: Mapping[str, Any] = {}  # what the records say of the start that completed it
     manifest: str = ""  # the file with its images
     caption: Mapping[str, str] = {}  # what the means depend on
+    images: pd.DataFrame | None = None  # a line for each, by id; of ``per_image``, unless timed
 
 
 class _Run(NamedTuple):
@@ -152,7 +154,7 @@ def _done(mean: Average, row: str, column: str, run: _Run) -> Collected:
     means = summary(table, metrics)
     if mean is Average.classes:
         means |= class_means(table, metrics)
-    return cell._replace(means=means)
+    return cell._replace(means=means, images=table.set_index("id"))
 
 
 def _covers(run: _Run, wanted: Row, digest: str) -> bool:

@@ -62,6 +62,11 @@ def caption(composed: Composed, cells: Sequence[Collected], found: Sequence[Entr
         lines.append(f"paper: {about}; in brackets ours minus the paper's")
         if other := [each for each in composed.given if each.startswith(OTHERS)]:
             lines.append(f"The paper's values are of other settings than {', '.join(other)}")
+    if any(each.alike for each in found):
+        lines.append(
+            "≈ not told apart from the best of its column: sign flips of the mean difference over "
+            "the same images, p above .05 after Holm's correction for the whole table"
+        )
     if undone:
         command = composed.command("benchmark", "--multirun", *composed.given)
         lines.append(f"{len(undone)} of {len(done) + len(undone)} cells are not done: {command}")

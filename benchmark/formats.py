@@ -18,7 +18,7 @@ _TEX = {"\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "~": r"\textasciitild
 _TEX |= {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "^": r"\textasciicircum{}"}
 _TEX |= {"<": "$<$", ">": "$>$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "×": r"$\times$"}
 _TEX |= {"λ": r"$\lambda$", "α": r"$\alpha$", "β": r"$\beta$", "τ": r"$\tau$", "·": r"$\cdot$"}
-_TEX |= {"²": "$^2$", "−": "$-$", "–": "--"}
+_TEX |= {"²": "$^2$", "−": "$-$", "–": "--", "≈": r"$\approx$"}
 
 MARKDOWN = Style(
     bold="**{}**".format,
@@ -152,6 +152,7 @@ def _line(entry: Entry) -> dict[str, object]:
         "high": entry.high,
         "n": entry.n,
         "best": entry.best,
+        "alike": entry.alike,
         "published": entry.published.text if entry.published else "",
         "difference": math.nan if entry.difference is None else entry.difference,
         "note": entry.cell.note,

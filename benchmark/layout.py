@@ -10,12 +10,14 @@ import numpy as np
 import pandas as pd
 from scipy.stats import kendalltau
 
-from benchmark.collect import Collected, State
+from benchmark.collect import COSTS, Collected, State
+from benchmark.comparisons import Trial, alike
 from benchmark.experiment import Experiment, Layout, Shown
 from benchmark.published import Published, published
 from benchmark.stats import Mean
 
 NOTHING = "–"
+ALIKE = "≈ "
 
 
 class Entry(NamedTuple):
@@ -32,6 +34,7 @@ class Entry(NamedTuple):
     n: int
     published: Published | None
     best: bool  # of its column
+    alike: bool = False  # but not best: not told apart from the best of its column
 
     @property
     def difference(self) -> float | None:
@@ -60,7 +63,34 @@ def entries(experiment: Experiment, cells: Sequence[Collected]) -> list[Entry]:
         for cell in cells
         for metric, shown in experiment.metrics.items()
     ]
-    return [entry._replace(best=_is_best(entry, found)) for entry in found]
+    return _marked(experiment, [each._replace(best=_is_best(each, found)) for each in found])
+
+
+def _marked(experiment: Experiment, found: list[Entry]) -> list[Entry]:
+    """Mark the entries that are not told apart from the best of their column."""
+    rivals: list[Entry] = []
+    trials: list[Trial] = []
+    for column, metric in dict.fromkeys((each.column, each.metric) for each in found):
+        own = [
+            (each, each.cell.images)
+            for each in sorted(found, key=lambda each: not each.best)
+            if (each.column, each.metric) == (column, metric)
+            and metric not in COSTS
+            and each.cell.images is not None
+        ]
+        if own and own[0][0].best:
+            rivals += [each for each, _ in own[1:]]
+            trials.append(([images for _, images in own], metric))
+    answers = [answer for each in alike(trials, experiment.mean) for answer in each]
+    same = {
+        (each.row, each.column, each.metric)
+        for each, answer in zip(rivals, answers, strict=True)
+        if answer
+    }
+    return [
+        each._replace(alike=not each.best and (each.row, each.column, each.metric) in same)
+        for each in found
+    ]
 
 
 def _entry(experiment: Experiment, cell: Collected, metric: str, shown: Shown) -> Entry:
@@ -105,7 +135,7 @@ def parts(entry: Entry) -> list[str]:
         ours = [NOTHING]
     else:
         digits = entry.shown.digits
-        ours = [f"{entry.value:.{digits}f}"]
+        ours = [f"{ALIKE if entry.alike else ''}{entry.value:.{digits}f}"]
         if not math.isnan(entry.low):
             ours.append(f"[{entry.low:.{digits}f}, {entry.high:.{digits}f}]")
     if entry.published is None:

@@ -16,7 +16,7 @@ from benchmark.config import composed as composed_of
 from benchmark.config import load
 from benchmark.errors import BadInput
 from benchmark.experiment import read
-from benchmark.experiment_table import print_table, write_table
+from benchmark.experiment_table import caption, print_table, write_table
 from benchmark.layout import entries, order
 from benchmark.records import RunFolder
 from benchmark.summary import per_image
@@ -167,6 +167,20 @@ def test_the_best_of_each_column_is_marked_among_at_least_two(composed):
     values = {each.row: each.value for each in fine if each.row in ("Toy", "Centre")}
     assert [each.row for each in fine if each.best] == [min(values, key=values.get)]
     assert not any(each.best for each in found if each.column == "coarse")
+
+
+@pytest.mark.parametrize("apart", [0, 9])
+def test_what_is_not_told_apart_from_the_best_is_marked_and_the_caption_says_so(composed, apart):
+    cells_of = collect(composed)
+    images = next(cell.images for cell in cells_of if cell.row == "Centre" and cell.means)
+    values = {"Centre": images, "Toy": images + apart}
+    same = [cell._replace(images=values[cell.row]) if cell.means else cell for cell in cells_of]
+    found = entries(composed.experiment, same)
+    fine = [each for each in found if (each.column, each.metric) == ("fine", "deletion")]
+    rivals = [each.row for each in fine if each.cell.means and not each.best]
+    assert [each.row for each in fine if each.alike] == ([] if apart else rivals)
+    said = [line for line in caption(composed, same, found) if line.startswith("≈ not told apart")]
+    assert len(said) == (0 if apart else 1)
 
 
 def test_percent_are_scaled_with_their_intervals(composed):

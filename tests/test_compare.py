@@ -1,0 +1,146 @@
+"""Comparisons out of records: who is compared with whom, what is said, what is refused."""
+
+import cells
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmark import compare
+from benchmark.comparisons import alike, tables
+from benchmark.contenders import Contender
+from benchmark.experiment import Average
+
+SOURCE = np.random.default_rng(0)
+NOISE = SOURCE.normal(0, 0.01, size=40)
+
+
+def contender(name, values, group="g", *, twin="", metric="deletion", targets=0):
+    ids = [f"image-{number}" for number in range(len(values))]
+    images = pd.DataFrame({metric: values, "target": targets}, index=ids)
+    return Contender(group, name, images, {metric: metric == "insertion"}, twin or name)
+
+
+def test_the_better_method_of_a_pair_is_named_whichever_stands_first():
+    low, high = contender("low", NOISE + 0.2), contender("high", NOISE[::-1] + 0.4)
+    for pair in ([low, high], [high, low]):
+        (line,) = tables(pair)["pairs"].to_dict("records")
+        assert line["verdict"] == "low is better"
+        assert abs(line["difference"]) == pytest.approx(0.2)
+        assert line["wins"] == (1 if pair[0] is low else 0)
+
+
+def test_methods_that_differ_by_chance_are_not_told_apart():
+    (line,) = tables([contender("a", NOISE), contender("b", NOISE[::-1])])["pairs"].to_dict(
+        "records"
+    )
+    assert line["verdict"] == "not told apart"
+
+
+def test_images_are_paired_by_their_names_and_not_by_their_order():
+    first = contender("a", NOISE)
+    second = first._replace(name="b", twin="b", images=first.images.iloc[::-1])
+    (line,) = tables([first, second])["pairs"].to_dict("records")
+    assert (line["difference"], line["p"], line["n"]) == (0, 1, 40)
+
+
+def test_images_that_one_method_lacks_are_left_out():
+    first = contender("a", NOISE)
+    second = first._replace(name="b", twin="b", images=first.images.iloc[:10])
+    found = tables([first, second])
+    assert found["pairs"]["n"].tolist() == [10]
+    assert found["ranks"]["n"].tolist() == [10, 10]
+
+
+def test_groups_are_never_compared_but_corrected_together():
+    far = [
+        contender(name, NOISE + step, group)
+        for group in "gh"
+        for name, step in (("a", 0), ("b", 9))
+    ]
+    pairs = tables(far)["pairs"]
+    assert pairs["group"].tolist() == ["g", "h"]
+    assert pairs["Holm"].tolist() == [2 * pairs["p"][0]] * 2
+
+
+def test_against_one_method_only_the_others_are_compared_with_it():
+    three = [contender(name, NOISE + step) for step, name in enumerate("abc")]
+    assert len(tables(three)["pairs"]) == 3
+    pairs = tables(three, against="b")["pairs"]
+    assert list(zip(pairs["first"], pairs["second"], strict=True)) == [("a", "b"), ("c", "b")]
+    assert tables(three, against="b")["ranks"]["method"].tolist() == ["a", "b", "c"]
+
+
+def test_runs_that_differ_by_their_seed_have_a_spread():
+    runs = [contender(f"seed {seed}", NOISE + seed, twin="same") for seed in (0, 1)]
+    (line,) = tables(runs)["seeds"].to_dict("records")
+    assert line["seeds"] == 2
+    assert line["sd of the mean"] == pytest.approx(np.sqrt(0.5))
+    assert line["sd of an image"] == pytest.approx(np.sqrt(0.5))
+    assert "seeds" not in tables([contender("a", NOISE), contender("b", NOISE)])
+
+
+def test_seeds_in_columns_of_their_own_have_a_spread_though_nothing_is_compared():
+    runs = [contender("a", NOISE + seed, f"seed {seed}", twin="same") for seed in (0, 1)]
+    assert set(tables(runs)) == {"ranks", "seeds"}
+
+
+def test_the_mark_of_a_table_is_for_the_methods_that_are_not_told_apart_from_the_best():
+    best = contender("a", NOISE).images
+    close = contender("b", NOISE[::-1]).images
+    far = contender("c", NOISE + 1).images
+    assert alike([([best, close, far], "deletion")], Average.images) == [[True, False]]
+    assert alike([([best], "deletion"), ([best, best], "deletion")], Average.images) == [[], [True]]
+
+
+def test_means_over_classes_are_compared_as_such():
+    classes = [0] * 39 + [1]
+    first = contender("a", np.r_[np.zeros(39), 1.0], targets=classes)
+    second = contender("b", np.zeros(40), targets=classes)
+    (line,) = tables([first, second], mean=Average.classes)["pairs"].to_dict("records")
+    assert line["difference"] == 0.5  # of the classes' differences, 0 and 1
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A folder with two methods and, of one, two seeds, on the same four images."""
+    folder = tmp_path_factory.mktemp("compare")
+    cells.make_images(folder / "images", count=4)
+    cells.make_conf(folder / "conf")
+    for more in (["method=toy"], ["method=toy", "seed=1"], ["method=centre"]):
+        cells.start(folder, *more, "res=8")
+    return folder / "results"
+
+
+def test_a_folder_of_runs_is_compared_by_what_was_run(runs, tmp_path, monkeypatch, capsys):
+    file = tmp_path / "pairs.csv"
+    monkeypatch.setattr("sys.argv", ["compare", str(runs), "--write", str(file)])
+    assert compare.main() == 0
+    table = pd.read_csv(file)
+    pairs, seeds = table[table["table"] == "pairs"], table[table["table"] == "seeds"]
+    assert {*pairs["first"], *pairs["second"]} == {"toy at 8 x 8", "centre at 8 x 8"}
+    assert not any(pairs["group"].str.contains("seed 1")), "another seed is another group"
+    assert set(seeds["method"]) == {"toy at 8 x 8"}
+    assert set(seeds["seeds"]) == {2}
+    monkeypatch.setattr("sys.argv", ["compare", str(runs), "--against", "centre at 8 x 8"])
+    assert compare.main() == 0
+    assert "Wilcoxon" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--against", "nobody"], "--against nobody: there are "),
+        (["--write", "x.pdf"], "ends in .md or .csv"),
+        (["n=3"], "a folder takes no settings"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(runs, more, said, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["compare", str(runs), *more])
+    assert compare.main() == 2
+    assert said in capsys.readouterr().err
+
+
+def test_an_empty_folder_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["compare", str(tmp_path)])
+    assert compare.main() == 2
+    assert "there is no finished run below" in capsys.readouterr().err
