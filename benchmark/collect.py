@@ -22,7 +22,17 @@ from benchmark.summary import class_means, per_image, summary
 # none: the method cannot do the column, or the row is of published values only.
 State = Enum("State", "done partial failed missing none")
 # Settings that say where things lie, or are compared in another way, or only said to people.
-FILES = {"results", "choices", "overrides", "metric", "root", "weights_root", "manifest", ABOUT}
+FILES = {
+    "results",
+    "choices",
+    "overrides",
+    "metric",
+    "wandb",
+    "root",
+    "weights_root",
+    "manifest",
+    ABOUT,
+}
 PLACES = FILES | {"device", "batch_size", "pass_batch"}  # and where, and how fast, it is computed
 # What every cell has, and after it what timed cells have.
 COSTS = ("seconds", "forward_passes", "backward_passes", "throughput", "memory")

@@ -53,6 +53,7 @@ class Settings:
     batch_size: int  # images explained together
     device: str  # auto, cpu, cuda, cuda:1
     results: str
+    wandb: DictConfig  # how results are logged to Weights & Biases; no result depends on it
     choices: dict[str, str]  # config group -> the file chosen in it
     overrides: list[str]  # as the user gave them
 

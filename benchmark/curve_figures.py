@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmark.figure_parts import COLOURS, CURVES, Shared, caption, draw_axes
+from benchmark.figure_parts import (
+    COLOUR_OF,
+    COLOURS,
+    CURVES,
+    Run,
+    Shared,
+    caption,
+    draw_axes,
+)
 from benchmark.stats import Mean, mean_band, mean_interval
 
 
@@ -38,6 +46,23 @@ def curve_figure(common: Shared) -> Figure:
     if len({run.outcome.res for run in common.runs}) > 1:
         notes += " · resolutions differ: a coarser heatmap has an easier insertion"
     caption(figure, f"{common.facts} · {notes}")
+    return figure
+
+
+def image_curves(run: Run, image_id: str) -> Figure:
+    """Draw one image's deletion and insertion curves into one small panel.
+
+    Raises:
+        BadInput: the run has no curves.
+    """
+    figure = Figure(figsize=(2.8, 2.2), layout="constrained")
+    panel = figure.subplots()
+    for metric in CURVES:
+        scores, fractions = run.curve(metric, [image_id])
+        area = _number(run.rows(metric)[image_id]["value"])
+        panel.plot(fractions, scores[0], color=COLOUR_OF[metric], label=f"{metric} {area:.3f}")
+    draw_axes(panel, "cells removed or shown, most important first")
+    panel.legend(fontsize=6.5)
     return figure
 
 

@@ -94,7 +94,9 @@ class Composed(NamedTuple):
             BadInput: a choice, key or value is wrong.
         """
         cell = self.experiment.overrides(row, column)
-        return settings_of(*composed("config", [*_places(self.folder), *self.given, *cell]))
+        settings = settings_of(*composed("config", [*_places(self.folder), *self.given, *cell]))
+        settings.wandb.group = settings.wandb.group or self.name
+        return settings
 
     def command(self, module: str, *options: str) -> str:
         """Write a command line on this experiment: ``python -m benchmark.tables ...``."""

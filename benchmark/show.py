@@ -20,10 +20,12 @@ from rich.text import Text
 
 from benchmark.config import Settings
 from benchmark.files import write_whole
+from benchmark.records import RunFolder
 from benchmark.run import run
 from benchmark.runtime import measure
 from benchmark.summary import per_image, summary
 from benchmark.tables import row, timed
+from benchmark.tracking import Mode, Tracking, is_logged, log_run, tracking_of
 
 
 class ImagesPerSecond(ProgressColumn):
@@ -68,6 +70,7 @@ class Screen:
         if settings.runtime is not None:
             self._time(settings)
             return
+        tracking = tracking_of(settings.wandb)
         try:
             folder, outcome = run(settings, self)
         finally:
@@ -79,12 +82,24 @@ class Screen:
         out = Console(width=None if sys.stdout.isatty() else 120)
         out.print(row(outcome, summary(table, list(outcome.stages))))
         out.print(Text(f"written to {_short(file)}"), soft_wrap=True)
+        self._track(out, tracking, folder)
 
     def _time(self, settings: Settings) -> None:
         """Time the method, and print a line for each size of batch."""
         out = Console(width=None if sys.stdout.isatty() else 120)
+        tracking = tracking_of(settings.wandb)
         folder, entry = measure(settings, self.console.print)
         out.print(timed(folder.path.name, entry))
+        self._track(out, tracking, folder)
+
+    @staticmethod
+    def _track(out: Console, tracking: Tracking, folder: RunFolder) -> None:
+        """Log what the newest start completed, unless that is done, and say where it is."""
+        start, end = folder.starts()[-1]
+        if tracking.mode is Mode.disabled or end is None:
+            return
+        if not is_logged(tracking, folder, start, end):
+            out.print(Text(log_run(tracking, folder, start, end)), soft_wrap=True)
 
 
 def _short(path: Path) -> str:

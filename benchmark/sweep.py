@@ -27,12 +27,16 @@ class ShowTable(Callback):
 
         from benchmark.collect import State  # noqa: PLC0415 - as said above
         from benchmark.experiment_table import print_table  # noqa: PLC0415 - as said above
+        from benchmark.tracking import Mode, log_table, tracking_of  # noqa: PLC0415 - as said above
 
         try:
             for composed in swept(config):
                 cells = print_table(composed, Console(width=None if sys.stdout.isatty() else 160))
                 undone = [cell for cell in cells if cell.state not in (State.done, State.none)]
                 unfinished.extend(f"{cell.row}, {cell.column}" for cell in undone)
+                tracking = tracking_of(composed.settings(*next(composed.experiment.cells())).wandb)
+                if tracking.mode is not Mode.disabled:
+                    print(log_table(tracking, composed))
         except BadInput as error:  # Hydra would swallow it
             unfinished.append(str(error))
             print(f"benchmark: no table: {error}", file=sys.stderr)
