@@ -66,7 +66,7 @@ class Cell:
         dataset.ids()  # what is wrong with the data is said before a network is loaded
         source: ModelSource = build(settings.model, "model")
         model = source.load(device_of(settings.device))
-        if len(dataset.class_names) != len(model.class_names):
+        if dataset.class_names and len(dataset.class_names) != len(model.class_names):
             raise BadInput(
                 f"model={settings.choices['model']} knows {len(model.class_names)} classes and "
                 f"dataset={settings.choices['dataset']} has {len(dataset.class_names)}"

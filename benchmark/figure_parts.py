@@ -134,8 +134,9 @@ class Shared:
         return pixels
 
     def class_name(self, number: int) -> str:
-        """Name a class in short."""
-        return str(self.dataset.class_names[number]).split(",")[0]
+        """Name a class in short, or number it where the data set names none."""
+        names = self.dataset.class_names
+        return str(names[number]).split(",")[0] if names else f"class {number}"
 
 
 def shared(paths: Sequence[Path], wanted: Wanted, alike: Sequence[str] = ()) -> Shared:

@@ -71,7 +71,7 @@ class Dataset(Protocol):
 
     @property
     def class_names(self) -> Sequence[str]:
-        """One name per class, in the order of the label's numbers."""
+        """One name per class, in the order of the label's numbers; none where none are known."""
         ...
 
     def ids(self) -> list[str]:
