@@ -104,6 +104,13 @@ class Shared:
     facts: str  # what all of it depends on
     same_targets: bool  # every run explains the same model's same classes
 
+    @property
+    def mixed(self) -> str:
+        """What a reader has to know where the heatmaps are not all of one resolution."""
+        if len({run.outcome.res for run in self.runs}) == 1:
+            return ""
+        return " · resolutions differ: a coarser heatmap has an easier insertion"
+
     @cached_property
     def dataset(self) -> Dataset:
         """The data set, to decode images of."""
