@@ -24,6 +24,7 @@ from benchmark.stages import Row
 
 INCHES = 1.7  # side of one panel
 CURVES = ("deletion", "insertion")
+PICTURES = (".png", ".jpg", ".pdf", ".svg")  # what a figure can be written as
 ALIKE = ("data", "model", "target", "protocol")  # of runs whose scores may be compared
 # Okabe & Ito's colours, which people with any common colour blindness tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
