@@ -40,10 +40,11 @@ NEAR = 0.01  # of the final objective: how far off still counts as there
 
 
 class Summary(NamedTuple):
-    """What a trace comes to; the first four over images, the rest over their iterations."""
+    """What a trace comes to; the first five over images, the rest over their iterations."""
 
     images: int
     needed: tuple[float, float, float]  # iterations until near for good: median and 95 % interval
+    unmoved: float  # share of images that are near from the start
     unsettled: float  # share of images that are near at the last iteration only
     objective: tuple[float, float]  # mean at the start and at the end
     seconds: float  # of an iteration per image, the median
@@ -130,6 +131,7 @@ def summarise(table: pd.DataFrame) -> Summary:
     return Summary(
         images=len(curves),
         needed=(float(np.median(counts)), float(interval.low), float(interval.high)),
+        unmoved=float(np.mean([count == 0 for count in counts])),
         unsettled=float(np.mean([count == iterations for count in counts])),
         objective=(float(curves[0].mean()), float(curves[iterations].mean())),
         seconds=float(moves["seconds"].median()),
@@ -155,6 +157,7 @@ def show(title: str, summary: Summary, iterations: int) -> Table:
     shown.add_row("iterations made", str(iterations))
     near = f"within {NEAR:.0%} of the end"
     shown.add_row(f"iterations until {near} for good", f"{median:g}{interval}")
+    shown.add_row(f"images {near} from the start", f"{summary.unmoved:.0%}")
     shown.add_row(f"images {near} only in the last iteration", f"{summary.unsettled:.0%}")
     shown.add_row("objective at the start and at the end", f"{start:.4f}, {end:.4f}")
     shown.add_row("seconds per iteration and image", f"{summary.seconds:.3g}")

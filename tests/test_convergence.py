@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from toys import BLACK, Quadratic, Smooth, batch_of, classifier, explain, images_of
+from toys import BLACK, Constant, Quadratic, Smooth, batch_of, classifier, explain, images_of
 
 from benchmark import convergence
 from benchmark.attribution import Score
@@ -173,10 +173,17 @@ def test_a_summary_has_the_median_and_two_images_as_its_interval():
     summary = summarise(pd.DataFrame(lines))
     assert summary.images == 10
     assert summary.needed == (5.5, 2, 9)  # the 2nd and the 9th: 97.9 % by the binomial distribution
-    assert summary.unsettled == pytest.approx(0.1)
+    assert (summary.unmoved, summary.unsettled) == (0, pytest.approx(0.1))
     assert summary.objective == (2.0, 1.0)
     assert (summary.seconds, summary.forward, summary.backward) == (0.5, 7.0, 3.0)
     assert (summary.tests, summary.gave_up) == (2.5, pytest.approx(0.1))
+
+
+def test_images_whose_mask_never_moves_are_counted():
+    method, _ = parabola(first_share=10)
+    model = classifier(Constant(0.5), input_size=SIDE)
+    summary = summarise(trace(method, model, batch_of(torch.ones(6, 3, SIDE, SIDE))))
+    assert (summary.needed, summary.unmoved, summary.unsettled) == ((0, 0, 0), 1, 0)
 
 
 def test_the_figure_has_a_point_for_each_iteration_over_work_that_was_done():
