@@ -29,6 +29,7 @@ CHOOSES_IMAGES = ("limit", "seed", "manifest", "root")
 # These choose where weights lie; in the key stands what was found there.
 CHOOSES_WEIGHTS = ("weights", "weights_root", "pretrained", "pass_batch")
 CHOOSES_FILES = ("masker",)  # of a method, likewise
+WRAPPED = "method@method.of"  # what is chosen here stands in the title as part of the method
 # These show in a row's caption in any case.
 SHOWN = ("model.architecture", "model.precision", "dataset.preprocess", "dataset.split")
 
@@ -181,17 +182,24 @@ class Cell:
         }
 
     def title(self) -> str:
-        """Name the method with whatever was changed about it."""
+        """Name the method, any that it was told to wrap, and whatever else was changed about it."""
         settings = self.settings
         resized = "" if self.heatmaps == "heatmaps" else f" (resize={settings.resize.name})"
-        shape = f"{settings.choices['method']} at {settings.res} x {settings.res}"
+        within = dict(each.split("=", 1) for each in settings.overrides if each.startswith(WRAPPED))
+        methods = [settings.choices["method"], *(within[place] for place in sorted(within))]
+        shape = f"{' of '.join(methods)} at {settings.res} x {settings.res}"
         return shape + resized + self._changed("method")
 
     def about(self) -> str:
-        """Say what the method is called, who published it, and in a line what it does."""
-        told = self.settings.method.get(ABOUT)
-        choice = self.settings.choices["method"]
-        return f"{choice}: {told['name']} ({told['paper']}), {told['line']}" if told else ""
+        """Say what the method is called, who published it, and in a line what it does.
+
+        Where it wraps another, that one's too.
+        """
+        lines, node = [], self.settings.method
+        while node is not None and (told := node.get(ABOUT)):
+            lines.append(f"{told['name']} ({told['paper']}), {told['line']}")
+            node = node.get("of")
+        return f"{self.settings.choices['method']}: {'; of '.join(lines)}" if lines else ""
 
     def _target_in_words(self) -> str:
         target = self.settings.target
@@ -208,6 +216,7 @@ class Cell:
             f" {each}"
             for each in given
             if each.startswith(tuple(group + mark for group in groups for mark in ".@"))
+            and not each.startswith(WRAPPED)
             and each.partition("=")[0] not in known
         )
 

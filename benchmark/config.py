@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import json
 import math
+import re
 import typing
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -176,6 +177,14 @@ def one_line(error: BaseException) -> str:
         also = " or any classifier of torchvision" if group == "model" else ""
         return f"there is no {group}={choice}: choose one of {', '.join(error.options)}{also}"
     text = str(error)
+    if several := re.match(r"Ambiguous value for argument '(\+*([\w/]+).*?)'\n", text):
+        asked, key = several.groups()
+        if key == "metric":
+            return f"{asked}: several metrics are a list, metric=[{asked.partition('=')[2]}]"
+        return f"{asked}: for a run of each type python -m benchmark --multirun {asked} ..."
+    if text.startswith("Could not override 'experiment'"):
+        _, _, asked = text.rpartition("use ")
+        return f"{asked[1:]}: type python -m benchmark --multirun {asked}"
     for advice in ("Config search path:", "To append to your config"):
         text, _, _ = text.partition(advice)
     lines = [line.strip() for line in text.splitlines() if line.strip()]

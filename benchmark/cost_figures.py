@@ -61,7 +61,7 @@ def cost_figure(common: Shared, metric: str) -> Figure:
     figure.legend(handles, labels, fontsize=6.5, loc="outside lower center", frameon=False)
     counts = sorted({point.mean.n for line in lines for point in line.points})
     n = "–".join(map(str, sorted({counts[0], counts[-1]})))
-    caption(figure, f"{common.facts} · n = {n} images")
+    caption(figure, f"{common.facts} · n = {n} images{common.mixed}")
     return figure
 
 

@@ -43,9 +43,7 @@ def curve_figure(common: Shared) -> Figure:
     figure.legend(panels[0].lines, labels, fontsize=6.5, loc="outside lower center", frameon=False)
     panels[0].set_ylabel("score of the target", fontsize=7)
     notes = f"n = {len(common.ids)} images · mean, 95 % bootstrap band at each point; area [95 %]"
-    if len({run.outcome.res for run in common.runs}) > 1:
-        notes += " · resolutions differ: a coarser heatmap has an easier insertion"
-    caption(figure, f"{common.facts} · {notes}")
+    caption(figure, f"{common.facts} · {notes}{common.mixed}")
     return figure
 
 

@@ -24,6 +24,7 @@ from benchmark.stages import Row
 
 INCHES = 1.7  # side of one panel
 CURVES = ("deletion", "insertion")
+PICTURES = (".png", ".jpg", ".pdf", ".svg")  # what a figure can be written as
 ALIKE = ("data", "model", "target", "protocol")  # of runs whose scores may be compared
 # Okabe & Ito's colours, which people with any common colour blindness tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -103,6 +104,13 @@ class Shared:
     ids: list[str]  # of the images that every run has
     facts: str  # what all of it depends on
     same_targets: bool  # every run explains the same model's same classes
+
+    @property
+    def mixed(self) -> str:
+        """What a reader has to know where the heatmaps are not all of one resolution."""
+        if len({run.outcome.res for run in self.runs}) == 1:
+            return ""
+        return " · resolutions differ: a coarser heatmap has an easier insertion"
 
     @cached_property
     def dataset(self) -> Dataset:

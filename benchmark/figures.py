@@ -17,12 +17,10 @@ from benchmark.cost_figures import cost_figure
 from benchmark.curve_figures import curve_figure
 from benchmark.errors import BadInput, UnreadableImage
 from benchmark.failure_figures import failure_figure
-from benchmark.figure_parts import ALIKE, CURVES, Wanted, shared
+from benchmark.figure_parts import ALIKE, CURVES, PICTURES, Wanted, shared
 from benchmark.films import FILMS, write_film
 from benchmark.frame_figures import film, frame_strip
 from benchmark.heatmap_figures import contact_sheet, heatmap_grid
-
-PICTURES = (".png", ".jpg", ".pdf", ".svg")
 
 
 def heatmaps(arguments: argparse.Namespace) -> None:

@@ -171,7 +171,8 @@ class Method(Protocol):
 
     One whose heatmaps have the resolution asked for has a field ``res``; any other says by
     ``native(model)`` how many cells along a side its heatmaps have. One that reads files, or
-    images of its own, says by ``fingerprint(model)`` which: they are part of a result's key.
+    images of its own, says by ``fingerprint(model)`` which: they are part of a result's key. One
+    that optimises masks may yield them by ``descend(model, batch)`` (``benchmark.iterates``).
     """
 
     def __call__(self, model: Classifier, batch: Batch) -> Tensor:

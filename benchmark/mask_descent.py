@@ -12,6 +12,7 @@ from torch import Tensor
 
 from benchmark.attribution import Score
 from benchmark.interfaces import BadInput, Batch, Classifier
+from benchmark.iterates import Search
 from benchmark.masking import Noise, Objective, Term
 from benchmark.substrates import Substrate
 
@@ -86,7 +87,9 @@ class MaskDescent:
         masks = torch.ones(len(rows), count, self.res, self.res, device=rows.device)
         return masks, objective.losses(masks, rows)
 
-    def step(self, objective: Objective, masks: Tensor, losses: Tensor) -> tuple[Tensor, Tensor]:
+    def step(
+        self, objective: Objective, masks: Tensor, losses: Tensor
+    ) -> tuple[Tensor, Tensor, Search]:
         """Take one step against the integrated gradient, of one length for all masks of an image.
 
         Each image backtracks on its own: it leaves ``rows`` once its step is accepted.
@@ -97,7 +100,8 @@ class MaskDescent:
             losses: the objective's terms there [B].
 
         Returns:
-            New masks, and the terms there as the search measured them; ``losses`` where it did not.
+            New masks; the terms there as the search measured them, ``losses`` where it did not; and
+            how the search went.
         """
         gradient, path_losses = objective.path_gradient(masks)
         on_path = self.line_search is LineSearch.path
@@ -105,6 +109,8 @@ class MaskDescent:
         before = objective.penalty(masks, rows) + (path_losses if on_path else losses)
         promised = self.armijo * gradient.flatten(1).square().sum(1)  # [B], per unit of step
         step = torch.full_like(promised, self.step_upper)
+        tests = torch.zeros_like(rows)
+        gave_up = torch.zeros_like(rows, dtype=torch.bool)
         masks, losses = masks.clone(), losses.clone()
         start = masks.clone()
         while len(rows):
@@ -115,6 +121,8 @@ class MaskDescent:
             losses[rows] = (objective.path_losses if on_path else objective.losses)(trial, rows)
             after = objective.penalty(trial, rows) + losses[rows]
             missed = after > before[rows] - step[rows] * promised[rows]
+            tests[rows] += 1
+            gave_up[rows] = missed
             rows = rows[missed & (step[rows] >= self.step_lower)]
             step[rows] *= self.step_factor
-        return masks, losses
+        return masks, losses, Search(step, tests, gave_up)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from rich.table import Table
 
-from benchmark.cell import device_of
+from benchmark.cell import Cell, device_of
 from benchmark.collect import Collected, State, collect
 from benchmark.config import Settings, build, load
 from benchmark.experiment import Composed
@@ -22,7 +23,14 @@ class Cost(NamedTuple):
 
     forward: float
     backward: float
-    scoring: float  # forward passes, of all metrics
+    scoring: dict[str, float]  # forward passes, by metric
+
+
+class Left(NamedTuple):
+    """How many images a cell has still to explain, and to score by each metric."""
+
+    explain: int
+    score: dict[str, int]
 
 
 class Speed(NamedTuple):
@@ -33,7 +41,7 @@ class Speed(NamedTuple):
 
 
 def plan(composed: Composed) -> Table:
-    """List the cells that are not done with what they will cost.
+    """List the cells that are not done with what they will cost; images that are done are free.
 
     Passes are counted on one of the embedded scenes and its small network, as the method asks for
     them there: those of a line search, and of a method that takes one pass for each channel, depend
@@ -52,7 +60,8 @@ def plan(composed: Composed) -> Table:
         if cell.state in (State.done, State.none):
             continue
         settings = composed.settings(cell.row, cell.column)
-        count = _images(settings)
+        left = _left(settings)
+        count = max(left.explain, *left.score.values(), 0)
         name = str(settings.model)
         if name not in speeds:
             speeds[name] = speed(build(settings.model, "model").load(device_of(settings.device)))
@@ -61,10 +70,12 @@ def plan(composed: Composed) -> Table:
         except BadInput as error:
             shown.add_row(_name(cell), cell.state.name, str(count), f"not known: {error}", "", "")
             continue
-        seconds = (cost.forward + cost.scoring) * speeds[name].forward
-        seconds = count * (seconds + cost.backward * speeds[name].backward)
+        forward = left.explain * cost.forward
+        forward += sum(number * cost.scoring[metric] for metric, number in left.score.items())
+        backward = left.explain * cost.backward
+        seconds = forward * speeds[name].forward + backward * speeds[name].backward
         passes = f"{cost.forward:.0f} + {cost.backward:.0f}"
-        cells = (str(count), passes, f"{cost.scoring:.0f}", f"{seconds / 3600:.2f}")
+        cells = (str(count), passes, f"{sum(cost.scoring.values()):.0f}", f"{seconds / 3600:.2f}")
         shown.add_row(_name(cell), cell.state.name, *cells)
         total, images = total + seconds, images + count
     shown.add_section()
@@ -82,13 +93,13 @@ def count_passes(settings: Settings, model: ImageClassifier, batch: Batch) -> Co
     model.begin_count(1)
     heatmaps = build(settings.method, "method")(model, batch)
     forward, backward = float(model.forward_passes[0]), float(model.backward_passes[0])
-    scoring = 0.0
+    scoring = {}
     if settings.runtime is None:
         flat = heatmaps.new_zeros(1, settings.res, settings.res)
-        model.begin_count(1)
         for name in map(str, settings.metric):
+            model.begin_count(1)
             build(settings.metric[name], f"metric.{name}")(model, batch, flat)
-        scoring = float(model.forward_passes[0])
+            scoring[name] = float(model.forward_passes[0])
     return Cost(forward, backward, scoring)
 
 
@@ -124,12 +135,30 @@ def _scene() -> tuple[ImageClassifier, Batch]:
     return model, batch_of([item], torch.tensor([item.label]), 0, model.device)
 
 
-def _images(settings: Settings) -> int:
-    """Count the images that a cell explains, those of a runtime protocol's warm-up included."""
-    if settings.runtime is None:
-        return len(build(settings.dataset, "dataset").ids())
-    single, repeats = settings.runtime.images, settings.runtime.repeats
-    return sum(size * (1 + (single if size == 1 else repeats)) for size in settings.runtime.batches)
+def _left(settings: Settings) -> Left:
+    """Count the images that a start of these settings would find undone.
+
+    A runtime protocol times anew, those of its warm-up included.
+    """
+    if settings.runtime is not None:
+        single, repeats = settings.runtime.images, settings.runtime.repeats
+        sizes = settings.runtime.batches
+        return Left(sum(size * (1 + (single if size == 1 else repeats)) for size in sizes), {})
+    ids = build(settings.dataset, "dataset").ids()
+    everything = Left(len(ids), dict.fromkeys(map(str, settings.metric), len(ids)))
+    kept = f"*/*/{settings.choices['method']}-*/heatmaps.jsonl"
+    if not any(Path(settings.results).glob(kept)):  # a cell loads its model to know its folder
+        return everything
+    try:
+        cell = Cell.open(settings)
+    except BadInput:  # the run will say why
+        return everything
+    explained = cell.folder.stage("heatmaps").rows
+    scored = {name: cell.folder.stage(stage).rows for name, stage in cell.stages.items()}
+    return Left(
+        explain=sum(each not in explained for each in ids),
+        score={name: sum(each not in rows for each in ids) for name, rows in scored.items()},
+    )
 
 
 def _name(cell: Collected) -> str:

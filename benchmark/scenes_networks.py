@@ -20,7 +20,7 @@ def scenes_vgg() -> nn.Module:
 
     The first two convolutions stride, so that an image costs 45 M multiply-adds.
     """
-    return _VGG()
+    return VGG()
 
 
 def scenes_resnet() -> nn.Module:
@@ -28,10 +28,12 @@ def scenes_resnet() -> nn.Module:
 
     An image costs 57 M multiply-adds.
     """
-    return _ResNet()
+    return ResNet()
 
 
-class _VGG(nn.Module):
+class VGG(nn.Module):
+    """Plain convolutions and poolings, their averages into one dense layer."""
+
     def __init__(self) -> None:
         super().__init__()
         self.features = nn.Sequential(
@@ -89,7 +91,9 @@ class _Normed(nn.Module):
         return result
 
 
-class _ResNet(nn.Module):
+class ResNet(nn.Module):
+    """Residual blocks, their averages into one dense layer."""
+
     def __init__(self) -> None:
         super().__init__()
         self.stem = nn.Sequential(

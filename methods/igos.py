@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from benchmark.interfaces import BadInput, Batch, Classifier
+from benchmark.iterates import Iterate, last
 from benchmark.mask_descent import LineSearch, MaskDescent
 from benchmark.masking import Term, total_variation
 
@@ -32,20 +34,25 @@ class IGOS(MaskDescent):
 
     def __call__(self, model: Classifier, batch: Batch) -> Tensor:
         """Return 1 - M as heatmaps [B, r, r] in [0, 1]."""
+        return 1 - last(self.descend(model, batch))[:, 0]
+
+    def descend(self, model: Classifier, batch: Batch) -> Iterator[Iterate]:
+        """Yield masks M [B, 1, r, r]: of ones, and after each iteration."""
         deletion = Term(masks=(0,), insertion=False, weight=1.0)
         objective = self.objective(
             model, batch, [deletion], lambda masks, _: total_variation(masks)
         )
         masks, losses = self.start(objective)  # [B, 1, r, r] and [B]
+        yield Iterate(objective, masks)
         untouched = losses
         for iteration in range(self.iterations):
             if self.adaptive_l1:
                 moved = (untouched - losses).abs()
                 objective.l1 = relaxed_l1(objective.l1, iteration, moved)
-            masks, losses = self.step(objective, masks, losses)
+            masks, losses, search = self.step(objective, masks, losses)
             if self.adaptive_l1 and self.line_search is LineSearch.fixed:
                 losses = objective.losses(masks, objective.all_rows)
-        return 1 - masks[:, 0]
+            yield Iterate(objective, masks, search)
 
 
 def relaxed_l1(l1: Tensor, iteration: int, moved: Tensor) -> Tensor:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
 
 from benchmark.interfaces import BadInput, Batch, Classifier
+from benchmark.iterates import Iterate, last
 from benchmark.mask_descent import MaskDescent
 from benchmark.masking import BilateralVariation, Term
 
@@ -35,12 +37,17 @@ class IGOSPlus(MaskDescent):
 
     def __call__(self, model: Classifier, batch: Batch) -> Tensor:
         """Return 1 - M as heatmaps [B, r, r] in [0, 1]."""
+        return 1 - last(self.descend(model, batch))[:, 0]
+
+    def descend(self, model: Classifier, batch: Batch) -> Iterator[Iterate]:
+        """Yield masks M [B, 1, r, r]: of ones, and after each iteration."""
         terms = [Term(masks=(0,), insertion=False, weight=1.0)]
         if self.insertion:
             terms.append(Term(masks=(0,), insertion=True, weight=self.insertion))
         smoothness = BilateralVariation(batch.images, model.std, self.sigma)
         objective = self.objective(model, batch, terms, smoothness)
         masks, losses = self.start(objective)  # [B, 1, r, r] and [B]
+        yield Iterate(objective, masks)
         for _ in range(self.iterations):
-            masks, losses = self.step(objective, masks, losses)
-        return 1 - masks[:, 0]
+            masks, losses, search = self.step(objective, masks, losses)
+            yield Iterate(objective, masks, search)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
 
 from benchmark.interfaces import BadInput, Batch, Classifier
+from benchmark.iterates import Iterate, last
 from benchmark.mask_descent import MaskDescent
 from benchmark.masking import BilateralVariation, Term
 
@@ -39,6 +41,11 @@ class IGOSPlusPlus(MaskDescent):
 
     def __call__(self, model: Classifier, batch: Batch) -> Tensor:
         """Return 1 - D * I as heatmaps [B, r, r] in [0, 1]."""
+        masks = last(self.descend(model, batch))
+        return 1 - masks[:, DELETING] * masks[:, INSERTING]
+
+    def descend(self, model: Classifier, batch: Batch) -> Iterator[Iterate]:
+        """Yield masks D and I as [B, 2, r, r]: of ones, and after each iteration."""
         both = (DELETING, INSERTING)
         terms = [
             Term(masks=(DELETING,), insertion=False, weight=self.weight),
@@ -49,6 +56,7 @@ class IGOSPlusPlus(MaskDescent):
         smoothness = BilateralVariation(batch.images, model.std, self.sigma)
         objective = self.objective(model, batch, terms, smoothness)
         masks, losses = self.start(objective, count=2)  # [B, 2, r, r] and [B]
+        yield Iterate(objective, masks)
         for _ in range(self.iterations):
-            masks, losses = self.step(objective, masks, losses)
-        return 1 - masks[:, DELETING] * masks[:, INSERTING]
+            masks, losses, search = self.step(objective, masks, losses)
+            yield Iterate(objective, masks, search)

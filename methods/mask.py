@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from benchmark.attribution import Score
 from benchmark.interfaces import BadInput, Batch, Classifier
+from benchmark.iterates import Iterate, last
 from benchmark.masking import Noise, Objective, Term, total_variation
 from benchmark.substrates import Substrate
 
@@ -49,6 +51,10 @@ class Mask:
 
     def __call__(self, model: Classifier, batch: Batch) -> Tensor:
         """Return 1 - M as heatmaps [B, r, r] in [0, 1]."""
+        return 1 - last(self.descend(model, batch))[:, 0]
+
+    def descend(self, model: Classifier, batch: Batch) -> Iterator[Iterate]:
+        """Yield masks M [B, 1, r, r]: of ones, and after each iteration."""
         if self.res > batch.images.shape[-1]:
             raise BadInput(
                 f"res={self.res} is finer than the image; mask works up to {batch.images.shape[-1]}"
@@ -69,11 +75,14 @@ class Mask:
         # One parameter per image: an optimiser's arithmetic on it cannot depend on the others.
         masks = [torch.ones(1, self.res, self.res, device=model.device) for _ in batch.ids]
         adam = torch.optim.Adam(masks, lr=self.learning_rate)
+        stacked = torch.stack(masks)  # [B, 1, r, r]
+        yield Iterate(objective, stacked)
         for _ in range(self.iterations):
-            gradients, _ = objective.path_gradient(torch.stack(masks))  # [B, 1, r, r]
+            gradients, _ = objective.path_gradient(stacked)
             for mask, gradient in zip(masks, gradients, strict=True):
                 mask.grad = gradient
             adam.step()
             for mask in masks:
                 mask.clamp_(0, 1)
-        return 1 - torch.cat(masks)
+            stacked = torch.stack(masks)
+            yield Iterate(objective, stacked)

@@ -11,6 +11,7 @@ from toys import BLACK, Flat, Recorder, batch_of, classifier, explain, images_of
 
 from benchmark.attribution import Score
 from benchmark.cam_layer import averaged_layer, cam_maps
+from benchmark.config import build, load
 from benchmark.interfaces import BadInput
 from methods.cam import CAM
 from methods.gradcam import GradCAM
@@ -205,6 +206,13 @@ def test_the_averaged_layer_of_known_networks(name, layer):
         assert averaged_layer(model) is network.get_submodule(layer)
     assert model.calls == []  # trying the network out is no pass of an image
     assert not any(module._forward_hooks for module in network.modules())
+
+
+def test_a_refusal_names_the_kind_of_an_embedded_network_as_torchvision_does():
+    settings = load("method=cam", "res=14")
+    model = build(settings.model, "model").load(torch.device("cpu"))
+    with pytest.raises(BadInput, match="the logits of VGG are not linear in the averages"):
+        build(settings.method, "method").native(model)
 
 
 # By gradients

@@ -105,6 +105,11 @@ def says_one_line(shown, *parts):
         (["baseline=blur"], ["baseline", "_target_", "blur"]),
         (["method.baseline=blur"], ["method.baseline", "_target_", "blur"]),
         (["metric.deletion=5"], ["metric.deletion", "_target_", "5"]),
+        (["experiment=smoke"], ["experiment=smoke: type", "--multirun +experiment=smoke"]),
+        (["--multirun", "experiment=smoke", "n=2"], ["type", "--multirun +experiment=smoke"]),
+        (["method=igos,random"], ["type python -m benchmark --multirun method=igos,random"]),
+        (["+experiment=smoke,table1"], ["type", "--multirun +experiment=smoke,table1"]),
+        (["metric=deletion,insertion"], ["a list, metric=[deletion,insertion]"]),
     ],
     ids=" ".join,
 )

@@ -300,6 +300,19 @@ def test_the_rows_and_columns_of_every_experiment_compose(name):
     assert rows and columns == set(composed.experiment.columns)
 
 
+def test_the_survey_has_a_row_for_every_method_and_enlarges_what_it_says():
+    experiment = read("surveys", []).experiment
+    lines = experiment.rows.items()
+    rows = {title: dict(each.split("=") for each in line.set) for title, line in lines}
+    methods = [row["method"] for row in rows.values()]
+    assert len(set(methods)) == len(methods)
+    there = {file.stem for file in (ROOT / "conf" / "method").glob("*.yaml")}
+    forgotten = there - set(methods)
+    assert not forgotten, f"give {forgotten} rows in conf/experiment/surveys.yaml"
+    for title, row in rows.items():
+        assert (row.get("resize") == "bilinear") == title.endswith(" (enlarged)"), title
+
+
 @pytest.mark.parametrize("name", PAPER)
 def test_every_published_value_of_a_table_has_its_place(name):
     composed = read(name, [])

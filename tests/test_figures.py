@@ -278,6 +278,19 @@ def test_a_cost_is_passes_and_seconds_per_image_of_the_shared_images(place):
     }
 
 
+def test_costs_at_several_resolutions_are_said_to_be_and_under_several_protocols_refused(place):
+    start(place, "metric=[deletion]")
+    start(place, "metric=[deletion]", "res=4")
+    start(place, "metric=[deletion]", "method=random", "protocol=rise")
+    low, high, other = sorted(runs(place), key=lambda run: run.name.replace("random", "z"))
+    figure = cost_figure(shared([low, high], Wanted(metrics=["deletion"]), ALIKE), "deletion")
+    assert "resolutions differ" in " ".join(figure.get_suptitle().split())
+    alone = cost_figure(shared([low], Wanted(metrics=["deletion"]), ALIKE), "deletion")
+    assert "resolutions differ" not in " ".join(alone.get_suptitle().split())
+    with pytest.raises(BadInput, match="the runs differ in protocol"):
+        shared([low, other], Wanted(metrics=["deletion"]), ALIKE)
+
+
 # The command
 
 

@@ -42,7 +42,8 @@ def test_passes_are_those_that_the_settings_ask_for(method, forward, backward):
     settings = load(f"method={method}", "res=8", "protocol.steps=16", "metric=[deletion,insertion]")
     cost = plan.count_passes(settings, classifier(Tiny()), batch_of(images_of(1)))
     assert (cost.forward, cost.backward) == (forward, backward)
-    assert cost.scoring == 2 * 17  # both ends of a curve of 16 steps
+    both_ends = 17  # of a curve of 16 steps
+    assert cost.scoring == {"deletion": both_ends, "insertion": both_ends}
 
 
 def test_a_pass_back_costs_what_it_takes_beyond_the_pass_forward(monkeypatch):
@@ -54,24 +55,42 @@ def test_a_pass_back_costs_what_it_takes_beyond_the_pass_forward(monkeypatch):
     assert plan.speed(model) == plan.Speed(forward=2 / 4, backward=(7 - 2) / 4)
 
 
-def test_the_plan_lists_what_is_missing_and_no_more(tmp_path):
+@pytest.fixture
+def planned(tmp_path):
+    """Plan the tiny experiment after some starts: the cells of each line by the cell's name."""
     cells.make_images(tmp_path / "images")
     cells.make_conf(tmp_path / "conf")
     (tmp_path / "conf" / "experiment").mkdir()
     (tmp_path / "conf" / "experiment" / "tiny.yaml").write_text(TINY)
-    cells.start(tmp_path, "metric=[deletion]", "res=8", "dataset.limit=6", "method=toy")
-    places = [f"dataset.root='{tmp_path / 'images'}'", f"results='{tmp_path / 'results'}'"]
-    composed = read("tiny", places, str(tmp_path / "conf"))
-    out = Console(width=140, file=io.StringIO())
-    out.print(plan.plan(composed))
-    lines = out.file.getvalue().splitlines()
-    (toy,) = [line for line in lines if "Toy, coarse" in line]
-    assert [cell.strip() for cell in toy.strip("│").split("│")][1:5] == [
-        "missing",
-        "6",
-        "1 + 1",
-        "17",
-    ]
-    assert not any("Toy, fine" in line for line in lines)
-    assert any("Background, coarse" in line and "not known" in line for line in lines)
+
+    def plan_after(*starts):
+        for start in starts:
+            cells.start(tmp_path, *start)
+        places = [f"dataset.root='{tmp_path / 'images'}'", f"results='{tmp_path / 'results'}'"]
+        out = Console(width=140, file=io.StringIO())
+        out.print(plan.plan(read("tiny", places, str(tmp_path / "conf"))))
+        lines = [line.strip("│").split("│") for line in out.file.getvalue().splitlines()]
+        return {line[0].strip(): [each.strip() for each in line[1:]] for line in lines}
+
+    return plan_after
+
+
+def test_the_plan_lists_what_is_missing_and_no_more(planned):
+    lines = planned(["metric=[deletion]", "res=8", "dataset.limit=6", "method=toy"])
+    assert lines["Toy, coarse"][:4] == ["missing", "6", "1 + 1", "17"]
+    assert "Toy, fine" not in lines
+    assert "not known" in lines["Background, coarse"][2]
     assert torch.is_grad_enabled()
+
+
+def test_the_plan_charges_images_that_are_not_done_and_metrics_that_are_not_scored(
+    planned, monkeypatch
+):
+    monkeypatch.setattr(plan, "speed", lambda _: plan.Speed(forward=3600.0, backward=7200.0))
+    other_metric = ["metric=[pointing]", "res=8", "dataset.limit=6", "method=toy"]
+    part_of_it = ["metric=[deletion]", "res=4", "dataset.limit=2", "method=toy"]
+    lines = planned(other_metric, part_of_it)
+    explain = 1 + 2  # hours an image: a pass forward takes one, a pass back two
+    assert lines["Toy, fine"][1:] == ["6", "1 + 1", "12", f"{6 * 12:.2f}"]
+    assert lines["Toy, coarse"][1:] == ["4", "1 + 1", "17", f"{4 * (explain + 17):.2f}"]
+    assert lines["all"][1] == str(6 + 4)
