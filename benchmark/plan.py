@@ -12,6 +12,7 @@ from benchmark.collect import Collected, State, collect
 from benchmark.config import Settings, build, load
 from benchmark.experiment import Composed
 from benchmark.interfaces import BadInput, Batch
+from benchmark.known_curves import source_of
 from benchmark.loading import batch_of
 from benchmark.models import ImageClassifier
 from benchmark.runtime import clock
@@ -23,6 +24,7 @@ class Cost(NamedTuple):
     forward: float
     backward: float
     scoring: float  # forward passes, of all metrics
+    attack: float  # passes forward and backward, to change the image before
 
 
 class Speed(NamedTuple):
@@ -62,7 +64,8 @@ def plan(composed: Composed) -> Table:
             shown.add_row(_name(cell), cell.state.name, str(count), f"not known: {error}", "", "")
             continue
         seconds = (cost.forward + cost.scoring) * speeds[name].forward
-        seconds = count * (seconds + cost.backward * speeds[name].backward)
+        seconds += cost.backward * speeds[name].backward
+        seconds = count * (seconds + cost.attack * sum(speeds[name]))
         passes = f"{cost.forward:.0f} + {cost.backward:.0f}"
         cells = (str(count), passes, f"{cost.scoring:.0f}", f"{seconds / 3600:.2f}")
         shown.add_row(_name(cell), cell.state.name, *cells)
@@ -79,6 +82,11 @@ def count_passes(settings: Settings, model: ImageClassifier, batch: Batch) -> Co
     Raises:
         BadInput: they cannot work on this model, or a setting is wrong.
     """
+    attack = 0.0
+    if settings.attack:
+        model.begin_count(1)
+        build(settings.attack, "attack")(model, batch.images, batch.targets)
+        attack = float(model.backward_passes[0])
     model.begin_count(1)
     heatmaps = build(settings.method, "method")(model, batch)
     forward, backward = float(model.forward_passes[0]), float(model.backward_passes[0])
@@ -86,10 +94,13 @@ def count_passes(settings: Settings, model: ImageClassifier, batch: Batch) -> Co
     if settings.runtime is None:
         flat = heatmaps.new_zeros(1, settings.res, settings.res)
         model.begin_count(1)
-        for name in map(str, settings.metric):
-            build(settings.metric[name], f"metric.{name}")(model, batch, flat)
+        names = map(str, settings.metric)
+        metrics = {name: build(settings.metric[name], f"metric.{name}") for name in names}
+        for name, metric in metrics.items():
+            if not source_of(name, metrics):
+                metric(model, batch, flat)
         scoring = float(model.forward_passes[0])
-    return Cost(forward, backward, scoring)
+    return Cost(forward, backward, scoring, attack)
 
 
 def speed(model: ImageClassifier) -> Speed:
