@@ -166,6 +166,7 @@ def test_settings_are_composed_as_the_command_line_would():
         "model": "scenes_vgg",
         "dataset": "scenes",
         "protocol": "igos",
+        "attack": "none",
     }
     assert settings.overrides == ["method=igos", "res=28"]
     assert build(settings.method, "method").baseline == build(settings.baseline, "baseline")
