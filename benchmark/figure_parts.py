@@ -204,7 +204,7 @@ def caption(figure: Figure, text: str) -> None:
 def heading(label: str) -> str:
     """Break a run's label into lines that fit above or beside a panel."""
     parts = label.replace(" at ", "\n", 1).replace(" · ", "\n").splitlines()
-    return "\n".join(textwrap.fill(part, 30, break_long_words=False) for part in parts)
+    return "\n".join(textwrap.fill(part, 26, break_long_words=False) for part in parts)
 
 
 def without_ticks(panels: NDArray[Any]) -> None:
