@@ -12,6 +12,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
+from benchmark.attack import Attack
 from benchmark.config import ABOUT, LABEL, PREDICTED, Resize, Settings, build, plain
 from benchmark.files import file_digest
 from benchmark.identity import code_hash, fingerprints_of, key_of, library_versions, modules_of
@@ -43,6 +44,7 @@ class Cell:
     method: Method
     dataset: Dataset
     baseline: Substrate
+    attack: Attack | None
     metrics: dict[str, Metric]
     heatmaps: str  # the stage of the heatmaps that are scored; "heatmaps" unless resized
     stages: dict[str, str]  # metric -> the name of its stage in the folder
@@ -60,6 +62,7 @@ class Cell:
         dataset: Dataset = build(settings.dataset, "dataset")
         method: Method = build(settings.method, "method")
         baseline: Substrate = build(settings.baseline, "baseline")
+        attack: Attack | None = build(settings.attack, "attack") if settings.attack else None
         metrics = {
             name: build(settings.metric[name], f"metric.{name}")
             for name in map(str, settings.metric)
@@ -72,7 +75,9 @@ class Cell:
                 f"model={settings.choices['model']} knows {len(model.class_names)} classes and "
                 f"dataset={settings.choices['dataset']} has {len(dataset.class_names)}"
             )
-        made_of = ("benchmark.loading", *modules_of(method, dataset, baseline, source, model))
+        attacks = [] if attack is None else [attack]
+        things = (method, dataset, baseline, source, model, *attacks)
+        made_of = ("benchmark.loading", *modules_of(*things))
         if settings.target.isdecimal() and int(settings.target) >= len(model.class_names):
             raise BadInput(
                 f"target={settings.target}: model={settings.choices['model']} has the classes 0 "
@@ -97,6 +102,8 @@ class Cell:
         }
         if data := fingerprints_of(model, method):  # what the settings do not name
             identity["method_data"] = data
+        if settings.attack:
+            identity["attack"] = _plain(settings.attack)
         native = native_resolution(method, model)
         resized = settings.resize is not Resize.refuse and native != settings.res
         stages = {}
@@ -116,6 +123,7 @@ class Cell:
             method=method,
             dataset=dataset,
             baseline=baseline,
+            attack=attack,
             metrics=metrics,
             heatmaps=f"heatmaps-{settings.res}-{settings.resize.name}" if resized else "heatmaps",
             stages=stages,
@@ -126,11 +134,24 @@ class Cell:
     def batch(self, ids: Sequence[str]) -> Batch:
         """Load images of the data set by their ids, with the targets these settings ask for.
 
+        Where the settings name an attack, they are its images.
+
         Raises:
             UnreadableImage: one cannot be decoded.
         """
         items = [self.dataset.load(image_id, self.model.input_size) for image_id in ids]
+        if self.attack:
+            items = [item for item, _ in self.attacked(items, self.attack)]
         return self.batch_of(items, {})
+
+    def attacked(self, items: Sequence[Item], attack: Attack) -> list[tuple[Item, int]]:
+        """Lead images away from the classes that the model sees in them, which stand beside."""
+        clean = self._logits(items).argmax(1)
+        images = attack(self.model, images_of(items, self.model.device), clean).cpu()
+        return [
+            (item._replace(image=image), seen)
+            for item, image, seen in zip(items, images, clean.tolist(), strict=True)
+        ]
 
     def batch_of(self, items: Sequence[Item], known: Mapping[str, int]) -> Batch:
         """Stack images with their targets: those known by id, or chosen now."""
@@ -207,6 +228,14 @@ class Cell:
             return f"{target} class"
         return f"class {target}, {self.model.class_names[int(target)]}"
 
+    def _attack_in_words(self) -> dict[str, str]:
+        """Name the attack with all its values: without them it says nothing."""
+        if not self.settings.attack:
+            return {}
+        values = _plain(self.settings.attack, ("_target_",))
+        named = [f"{name}={value}" for name, value in values.items()]
+        return {"attack": " ".join([self.settings.choices["attack"], *named])}
+
     def _changed(self, *groups: str) -> str:
         """Name the settings of these groups that the user gave, unless the caption has them."""
         known = {f"model.{name}" for name in CHOOSES_WEIGHTS} | set(SHOWN)
@@ -220,13 +249,17 @@ class Cell:
             and each.partition("=")[0] not in known
         )
 
-    def warnings(self, skipped: int) -> list[str]:
+    def warnings(self, skipped: int, unfooled: int) -> list[str]:
         """Say what a reader of the row must not overlook."""
         warnings = []
         if self.model.weights == RANDOM:
             warnings.append(f"{RANDOM}: this network was never trained; its numbers mean nothing")
         if skipped:
             warnings.append(f"{skipped} of the chosen images could not be read: skipped")
+        if unfooled:
+            warnings.append(
+                f"{unfooled} of the attacked images kept their class: they are no adversarial ones"
+            )
         return warnings
 
     def caption(self) -> dict[str, str]:
@@ -239,6 +272,7 @@ class Cell:
             "model": f"{_architecture(settings)} ({self.model.weights}, "
             f"{self.identity['weights_sha256'][:8]})" + self._changed("model"),
             "target": self._target_in_words(),
+            **self._attack_in_words(),
             "protocol": settings.choices["protocol"]
             + self._changed("protocol", "baseline", "metric"),
             "device": f"{self.model.device.type} {settings.model.get('precision', 'fp32')}{seed}, "

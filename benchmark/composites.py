@@ -50,7 +50,7 @@ def composites(common: Shared, run: Run, metric: str, image_id: str) -> Composit
         OmegaConf.create(settings["metric"][metric]["protocol"]), f"metric.{metric}.protocol"
     )
     target = torch.tensor([run.rows()[image_id]["target"]])
-    batch = batch_of([common.item(image_id)], target, settings["seed"], torch.device("cpu"))
+    batch = batch_of([common.item(run, image_id)], target, settings["seed"], torch.device("cpu"))
     heatmap = run.folder.stage(run.outcome.heatmaps).array(image_id, "heatmap")
     witness = _Witness(run.folder.identity(), common.dataset.class_names)
     _, points = curve(

@@ -28,7 +28,7 @@ from benchmark.errors import BadInput
 from benchmark.torchvision_configs import TorchvisionConfigs
 
 ABOUT = "_about_"  # what a method's YAML says of it to people; no result depends on it
-GROUPS = ("method", "model", "dataset", "protocol")
+GROUPS = ("method", "model", "dataset", "protocol", "attack")
 OF_EXPERIMENTS = ("experiment", "n", "cell")  # what a sweep's table is made of, which no cell sees
 CONF = Path(__file__).resolve().parent.parent / "conf"
 
@@ -46,6 +46,7 @@ class Settings:
     protocol: DictConfig
     metric: DictConfig
     baseline: DictConfig  # of the run: what score_on_baseline is measured on
+    attack: DictConfig | None  # what is done to the images before one is explained
     runtime: DictConfig | None  # how to time the method instead of storing and scoring heatmaps
     res: int  # cells along a side of the heatmap that is stored and scored
     resize: Resize  # what to do with a heatmap of another resolution
@@ -64,6 +65,21 @@ class Settings:
                 raise BadInput(f"{name} must be at least {least}, got {getattr(self, name)}")
         if self.target not in (PREDICTED, LABEL) and not self.target.isdecimal():
             raise BadInput(f"target={self.target} is none of predicted, label or a class's number")
+
+    def check_resolution(self, native: int) -> None:
+        """Refuse heatmaps of ``native`` cells where others are asked for and no way is named.
+
+        Raises:
+            BadInput: with the resolutions that can be had.
+        """
+        finer = native < self.res
+        allowed = self.resize is Resize.bilinear or (self.resize is Resize.area and not finer)
+        if native != self.res and not allowed:
+            other = "resize=bilinear" if finer else "resize=area or resize=bilinear"
+            raise BadInput(
+                f"method={self.choices['method']} makes {native} x {native} heatmaps of this "
+                f"model: for res={self.res} add {other}, or use res={native}"
+            )
 
 
 def load(*overrides: str) -> Settings:

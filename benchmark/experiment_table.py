@@ -16,7 +16,16 @@ from benchmark.formats import FORMATS, screen
 from benchmark.layout import Entry, entries, order
 
 # Overrides under which published values are of something else.
-OTHERS = ("model", "dataset=", "dataset.preprocess", "protocol", "baseline", "target", "method.")
+OTHERS = (
+    "model",
+    "dataset=",
+    "dataset.preprocess",
+    "protocol",
+    "baseline",
+    "target",
+    "method.",
+    "attack",
+)
 
 
 def print_table(composed: Composed, console: Console) -> list[Collected]:
@@ -85,7 +94,7 @@ def _depends_on(done: Sequence[Collected]) -> list[str]:
     shared: list[str] = []
     differing: list[str] = []
     for key in dict.fromkeys(key for each in captions for key in each):
-        values = list(dict.fromkeys(each[key] for each in captions if key in each))
+        values = list(dict.fromkeys(each.get(key, "none") for each in captions))
         (shared if len(values) == 1 else differing).append(f"{key} {' / '.join(values)}")
     manifests = sorted({cell.manifest for cell in done} - {""})
     if manifests:

@@ -54,7 +54,7 @@ def failure_figure(common: Shared, images: int) -> Figure:
         image, heatmap, curves = panels[top : top + 3, place % COLUMNS]
         for panel in (image, heatmap, curves):
             panel.set_axis_on()
-        picture = common.picture(row["id"])
+        picture = common.picture(run, row["id"])
         image.imshow(picture)
         image.set_title(f"{place + 1}. ins − del {row['difference']:.3f}", fontsize=7)
         right = row["correct"] or row["label"] < 0

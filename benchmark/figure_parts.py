@@ -25,6 +25,7 @@ from benchmark.stages import Row
 INCHES = 1.7  # side of one panel
 CURVES = ("deletion", "insertion")
 PICTURES = (".png", ".jpg", ".pdf", ".svg")  # what a figure can be written as
+UNCHANGED = "no attack"  # what runs on the images as they are have in the place of an attack
 ALIKE = ("data", "model", "target", "protocol")  # of runs whose scores may be compared
 # Okabe & Ito's colours, which people with any common colour blindness tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -95,6 +96,12 @@ class Run(NamedTuple):
         scores = np.stack([stage.array(image_id, "scores") for image_id in ids])
         return scores, stage.array(ids[0], "fractions")
 
+    @property
+    def images(self) -> str:
+        """Say in words what was done to the images; runs with the same words saw the same ones."""
+        known = self.outcome.caption
+        return f"{known['attack']} on {known['model']}" if "attack" in known else UNCHANGED
+
 
 @dataclass(frozen=True)
 class Shared:
@@ -120,8 +127,8 @@ class Shared:
         )
         return dataset
 
-    def item(self, image_id: str) -> Item:
-        """Decode an image.
+    def item(self, run: Run, image_id: str) -> Item:
+        """Decode an image as a run saw it: where it was attacked, what the run has stored.
 
         Raises:
             BadInput: it is another than the runs were made on.
@@ -131,14 +138,18 @@ class Shared:
         if len(sizes) > 1:
             raise BadInput(f"the runs' models see images of {sizes} pixels: draw them one by one")
         digest = self.dataset.digest(image_id)
-        for run in self.runs:
-            if run.rows()[image_id]["digest"] != digest:
-                raise BadInput(f"{image_id} has changed since {run.folder.path} was made")
-        return self.dataset.load(image_id, self.runs[0].folder.started()["input_size"])
+        for each in self.runs:
+            if each.rows()[image_id]["digest"] != digest:
+                raise BadInput(f"{image_id} has changed since {each.folder.path} was made")
+        item = self.dataset.load(image_id, sizes.pop())
+        if run.images == UNCHANGED:
+            return item
+        attacked = run.folder.stage("attacked").array(image_id, "image")
+        return item._replace(image=item.image.new_tensor(attacked))
 
-    def picture(self, image_id: str) -> NDArray[np.float32]:
-        """Decode an image, [H, W, 3] in [0, 1]."""
-        pixels: NDArray[np.float32] = self.item(image_id).image.permute(1, 2, 0).numpy()
+    def picture(self, run: Run, image_id: str) -> NDArray[np.float32]:
+        """Decode an image as a run saw it, [H, W, 3] in [0, 1]."""
+        pixels: NDArray[np.float32] = self.item(run, image_id).image.permute(1, 2, 0).numpy()
         return pixels
 
     def class_name(self, number: int) -> str:
@@ -165,8 +176,8 @@ def shared(paths: Sequence[Path], wanted: Wanted, alike: Sequence[str] = ()) -> 
             raise BadInput(f"{path} is not the folder of a finished run")
     folders = [RunFolder(path) for path in paths]
     outcomes = [wanted.find(folder) for folder in folders]
-    captions = [outcome.caption for outcome in outcomes]
-    shown = {"data": "", "model": "", "target": "target ", "protocol": "protocol "}
+    captions = [{"attack": UNCHANGED, **outcome.caption} for outcome in outcomes]
+    shown = {"data": "", "attack": "", "model": "", "target": "target ", "protocol": "protocol "}
     shown |= {key: "" for key in alike if key not in shown}
     differing = [key for key in shown if len({caption[key] for caption in captions}) > 1]
     for key in alike:
@@ -181,15 +192,16 @@ def shared(paths: Sequence[Path], wanted: Wanted, alike: Sequence[str] = ()) -> 
     if not ids:
         raise BadInput("the runs have no image in common")
     labels = [
-        " · ".join([outcome.title, *(outcome.caption[key] for key in differing)])
-        for outcome in outcomes
+        " · ".join([outcome.title, *(known[key] for key in differing)])
+        for outcome, known in zip(outcomes, captions, strict=True)
     ]
-    facts = [f"{shown[key]}{captions[0][key]}" for key in shown if key not in differing]
+    same = [key for key in shown if key not in differing and captions[0][key] != UNCHANGED]
+    facts = [f"{shown[key]}{captions[0][key]}" for key in same]
     return Shared(
         runs=[Run(*each) for each in zip(folders, outcomes, labels, strict=True)],
         ids=ids,
         facts=" · ".join(facts),
-        same_targets=not {"model", "target"} & set(differing),
+        same_targets=not {"model", "target", "attack"} & set(differing),
     )
 
 
@@ -201,7 +213,7 @@ def caption(figure: Figure, text: str) -> None:
 def heading(label: str) -> str:
     """Break a run's label into lines that fit above or beside a panel."""
     parts = label.replace(" at ", "\n", 1).replace(" · ", "\n").splitlines()
-    return "\n".join(textwrap.fill(part, 30, break_long_words=False) for part in parts)
+    return "\n".join(textwrap.fill(part, 26, break_long_words=False) for part in parts)
 
 
 def without_ticks(panels: NDArray[Any]) -> None:

@@ -29,7 +29,8 @@ def heatmaps(arguments: argparse.Namespace) -> None:
     if arguments.sheet:
         _save(contact_sheet(common, arguments.images, arguments.sheet), arguments.write)
     else:
-        _save(heatmap_grid(common, arguments.images, arguments.deleted), arguments.write)
+        options = (arguments.images, arguments.deleted, arguments.curves)
+        _save(heatmap_grid(common, *options), arguments.write)
 
 
 def curves(arguments: argparse.Namespace) -> None:
@@ -84,6 +85,9 @@ def parser() -> argparse.ArgumentParser:
         type=_percentage,
         metavar="PERCENT",
         help="also each image without the cells that the heatmap puts first, and the score left",
+    )
+    either.add_argument(
+        "--curves", action="store_true", help="also each image's deletion and insertion curves"
     )
     _kind(kinds, curves, "mean deletion and insertion curves of runs, with their areas")
     steps = _kind(kinds, frames, "how deletion and insertion go on one image", runs=1)

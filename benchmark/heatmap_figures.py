@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -10,57 +12,88 @@ from numpy.typing import NDArray
 from benchmark.composites import composites
 from benchmark.errors import BadInput
 from benchmark.figure_parts import (
+    COLOUR_OF,
     CURVES,
     INCHES,
+    UNCHANGED,
     Run,
     Shared,
     caption,
+    draw_axes,
     heading,
     overlay,
     without_ticks,
 )
 
 
-def heatmap_grid(common: Shared, images: int, deleted: float | None = None) -> Figure:
+def heatmap_grid(
+    common: Shared, images: int, deleted: float | None = None, curves: bool = False
+) -> Figure:
     """Draw images x runs: the image, then each run's heatmap over it.
 
-    Each heatmap is scaled on its own; below it stand its deletion and insertion scores where the
-    run has them. With ``deleted``, a percentage, each has below it the image without the cells
-    that it puts first, and the score that is left.
+    Where runs saw different versions of an image, as under an attack, each version stands before
+    the runs that saw it. Each heatmap is scaled on its own; below it stand its deletion and
+    insertion scores where the run has them. With ``deleted``, a percentage, each has below it the
+    image without the cells that it puts first, and the score that is left; with ``curves`` its
+    deletion and insertion curves.
 
     Raises:
-        BadInput: the data has changed or is no longer where it was; a run has no deletion curve.
+        BadInput: the data has changed or is no longer where it was; a run has no such curve.
     """
     ids = common.ids[:images]
-    lines = 1 if deleted is None else 2
-    width, height = len(common.runs) + 1, len(ids) * lines
+    lines = 2 if curves or deleted is not None else 1
+    places = _places(common.runs)
+    width, height = len(places), len(ids) * lines
     figure = Figure(figsize=(INCHES * width, (INCHES + 0.25) * height + 0.3), layout="constrained")
     panels = figure.subplots(height, width, squeeze=False)
     for number, image_id in enumerate(ids):
-        first = panels[number * lines]
-        picture = common.picture(image_id)
-        _draw_image(first[0], common, image_id, picture)
-        for panel, run in zip(first[1:], common.runs, strict=True):
-            _draw_heatmap(panel, common, run, image_id, picture)
-        if deleted is not None:
-            second = panels[number * lines + 1]
-            second[0].set_axis_off()
-            for panel, run in zip(second[1:], common.runs, strict=True):
-                _draw_deleted(panel, common, run, image_id, deleted / 100)
-    for panel, title in zip(panels[0], ["image", *(run.label for run in common.runs)], strict=True):
-        panel.set_title(heading(title), fontsize=7)
+        own = panels[number * lines : (number + 1) * lines]
+        for column, (run, is_image) in zip(own.T, places, strict=True):
+            picture = common.picture(run, image_id)
+            without_ticks(column[:1])
+            if is_image:
+                _draw_image(column[0], common, run, image_id, picture)
+                for panel in column[1:]:
+                    panel.set_axis_off()
+                continue
+            _draw_heatmap(column[0], common, run, image_id, picture)
+            if deleted is not None:
+                without_ticks(column[1:])
+                _draw_deleted(column[1], common, run, image_id, deleted / 100)
+            elif curves:
+                _draw_curves(column[1], run, image_id)
+    for panel, (run, is_image) in zip(panels[0], places, strict=True):
+        panel.set_title(heading(_image_title(common, run) if is_image else run.label), fontsize=7)
     caption(figure, f"{common.facts} · {len(ids)} of {len(common.ids)} images")
-    without_ticks(panels)
     return figure
+
+
+def _places(runs: Sequence[Run]) -> list[tuple[Run, bool]]:
+    """Give each run a column, and before it one for the image unless it is the last one's."""
+    places: list[tuple[Run, bool]] = []
+    for run in runs:
+        if not places or places[-1][0].images != run.images:
+            places.append((run, True))
+        places.append((run, False))
+    return places
+
+
+def _image_title(common: Shared, run: Run) -> str:
+    several = len({each.images for each in common.runs}) > 1
+    return f"image · {run.outcome.caption.get('attack', UNCHANGED)}" if several else "image"
 
 
 def contact_sheet(common: Shared, images: int, blocks: int) -> Figure:
     """Draw runs x images, the runs one below the other in so many blocks side by side.
 
     Raises:
-        BadInput: the data has changed or is no longer where it was.
+        BadInput: the data has changed or is no longer where it was; the runs saw different
+            versions of the images.
     """
-    pictures = {image_id: common.picture(image_id) for image_id in common.ids[:images]}
+    if len({run.images for run in common.runs}) > 1:
+        raise BadInput("some of the runs saw attacked images: draw these on a sheet of their own")
+    seen_by = common.runs[0]
+    pictures = {each: common.picture(seen_by, each) for each in common.ids[:images]}
     columns, height = len(pictures), 1 + -(-len(common.runs) // blocks)
     room = 0.2 if columns > 1 else 0.7  # inches for what stands below and above a panel
     size = (INCHES * 0.75 * columns * blocks, (INCHES * 0.75 + room) * height + 0.3)
@@ -69,7 +102,7 @@ def contact_sheet(common: Shared, images: int, blocks: int) -> Figure:
     for block in range(blocks):
         own = panels[:, block * columns : (block + 1) * columns]
         for panel, (image_id, picture) in zip(own[0], pictures.items(), strict=True):
-            _draw_image(panel, common, image_id, picture)
+            _draw_image(panel, common, seen_by, image_id, picture)
         runs = common.runs[block * (height - 1) : (block + 1) * (height - 1)]
         for line, run in zip(own[1:], runs, strict=False):
             for panel, (image_id, picture) in zip(line, pictures.items(), strict=True):
@@ -86,10 +119,12 @@ def contact_sheet(common: Shared, images: int, blocks: int) -> Figure:
     return figure
 
 
-def _draw_image(panel: Axes, common: Shared, image_id: str, picture: NDArray[np.float32]) -> None:
+def _draw_image(
+    panel: Axes, common: Shared, run: Run, image_id: str, picture: NDArray[np.float32]
+) -> None:
     panel.imshow(picture)
     if common.same_targets:
-        panel.set_xlabel(_target(common, common.runs[0], image_id), fontsize=7)
+        panel.set_xlabel(_target(common, run, image_id), fontsize=7)
 
 
 def _draw_heatmap(
@@ -114,6 +149,16 @@ def _draw_deleted(panel: Axes, common: Shared, run: Run, image_id: str, fraction
     panel.imshow(made.picture(point))
     text = f"{made.fractions[point]:.1%} removed: {made.scores[point]:.3f}"
     panel.set_xlabel(text, fontsize=6.5)
+
+
+def _draw_curves(panel: Axes, run: Run, image_id: str) -> None:
+    for metric in CURVES:
+        if metric not in run.outcome.stages:
+            raise BadInput(f"{run.folder.path} has no {metric} curve")
+        scores, fractions = run.curve(metric, [image_id])
+        panel.plot(fractions, scores[0], color=COLOUR_OF[metric], label=metric, linewidth=1.2)
+    draw_axes(panel, "removed or shown")
+    panel.legend(fontsize=6, loc="best", framealpha=0.7, handlelength=1)
 
 
 def _target(common: Shared, run: Run, image_id: str) -> str:

@@ -13,6 +13,7 @@ from benchmark.collect import Collected, State, collect
 from benchmark.config import Settings, build, load
 from benchmark.experiment import Composed
 from benchmark.interfaces import BadInput, Batch
+from benchmark.known_curves import source_of
 from benchmark.loading import batch_of
 from benchmark.models import ImageClassifier
 from benchmark.runtime import clock
@@ -24,6 +25,7 @@ class Cost(NamedTuple):
     forward: float
     backward: float
     scoring: dict[str, float]  # forward passes, by metric
+    attack: float  # passes forward and backward, to change the image before
 
 
 class Left(NamedTuple):
@@ -70,9 +72,9 @@ def plan(composed: Composed) -> Table:
         except BadInput as error:
             shown.add_row(_name(cell), cell.state.name, str(count), f"not known: {error}", "", "")
             continue
-        forward = left.explain * cost.forward
+        forward = left.explain * (cost.forward + cost.attack)
         forward += sum(number * cost.scoring[metric] for metric, number in left.score.items())
-        backward = left.explain * cost.backward
+        backward = left.explain * (cost.backward + cost.attack)
         seconds = forward * speeds[name].forward + backward * speeds[name].backward
         passes = f"{cost.forward:.0f} + {cost.backward:.0f}"
         cells = (str(count), passes, f"{sum(cost.scoring.values()):.0f}", f"{seconds / 3600:.2f}")
@@ -90,17 +92,25 @@ def count_passes(settings: Settings, model: ImageClassifier, batch: Batch) -> Co
     Raises:
         BadInput: they cannot work on this model, or a setting is wrong.
     """
+    attack = 0.0
+    if settings.attack:
+        model.begin_count(1)
+        build(settings.attack, "attack")(model, batch.images, batch.targets)
+        attack = float(model.backward_passes[0])
     model.begin_count(1)
     heatmaps = build(settings.method, "method")(model, batch)
     forward, backward = float(model.forward_passes[0]), float(model.backward_passes[0])
     scoring = {}
     if settings.runtime is None:
         flat = heatmaps.new_zeros(1, settings.res, settings.res)
-        for name in map(str, settings.metric):
+        names = map(str, settings.metric)
+        metrics = {name: build(settings.metric[name], f"metric.{name}") for name in names}
+        for name, metric in metrics.items():
             model.begin_count(1)
-            build(settings.metric[name], f"metric.{name}")(model, batch, flat)
+            if not source_of(name, metrics):
+                metric(model, batch, flat)
             scoring[name] = float(model.forward_passes[0])
-    return Cost(forward, backward, scoring)
+    return Cost(forward, backward, scoring, attack)
 
 
 def speed(model: ImageClassifier) -> Speed:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,9 +13,10 @@ from benchmark.cell import Cell
 from benchmark.config import Settings
 from benchmark.identity import environment
 from benchmark.images import resize_heatmaps
-from benchmark.interfaces import BadInput, Batch, UnreadableImage
+from benchmark.interfaces import BadInput, Batch, Item, UnreadableImage
+from benchmark.known_curves import in_order, read_off, stacked
 from benchmark.records import Outcome, RunFolder
-from benchmark.resolution import check_resolution, native_resolution
+from benchmark.resolution import native_resolution
 from benchmark.runtime import clock, peak_memory, reset_peak_memory
 from benchmark.stages import Stage
 
@@ -46,7 +46,7 @@ def run(settings: Settings, watcher: Watcher) -> tuple[RunFolder, Outcome]:
     cell = Cell.open(settings)
     native = native_resolution(cell.method, cell.model)
     if native is not None:
-        check_resolution(settings, native)
+        settings.check_resolution(native)
     cell.folder.claim(cell.identity)
     with cell.folder.lock():
         return _Run(cell, watcher).complete()
@@ -61,6 +61,7 @@ class _Run:
         self.heatmaps = (
             self.explained if cell.heatmaps == "heatmaps" else cell.folder.stage(cell.heatmaps)
         )
+        self.attacked = cell.folder.stage("attacked")  # images; empty without an attack
         self.scores = {name: cell.folder.stage(stage) for name, stage in cell.stages.items()}
         self.skipped: dict[str, str] = {}  # image id -> why
         self.start = ""  # what the log calls it
@@ -78,7 +79,8 @@ class _Run:
         stream = loading.items(
             self.cell.dataset, todo, self.cell.model.input_size, 2 * size, self._skip
         )
-        for group in loading.grouped(stream, size):
+        for clean in loading.grouped(stream, size):
+            group = self._attack(clean)
             known = self.explained.rows
             explained = {i.id: known[i.id]["target"] for i in group if i.id in known}
             batch = self.cell.batch_of(group, explained)
@@ -86,7 +88,7 @@ class _Run:
                 self._explain(batch.select(missing))
             if missing := _missing(batch, self.heatmaps):
                 self._resize(batch.select(missing).ids)
-            for name in self.cell.metrics:
+            for name in in_order(self.cell.metrics):
                 if missing := _missing(batch, self.scores[name]):
                     self._score(name, batch.select(missing))
             self.watcher.advance(len(batch.ids))
@@ -112,6 +114,17 @@ class _Run:
         self.skipped[image_id] = reason
         self.watcher.warn(f"skipped {image_id}: {reason}")
 
+    def _attack(self, group: list[Item]) -> list[Item]:
+        """Put adversarial images, stored ones or new ones, in the places of images."""
+        if self.cell.attack is None:
+            return group
+        if new := [item for item in group if item.id not in self.attacked.rows]:
+            made = self.cell.attacked(new, self.cell.attack)
+            rows = [{"id": item.id, "clean": clean} for item, clean in made]
+            self.attacked.append(rows, [{"image": item.image.numpy()} for item, _ in made])
+        stored = [torch.from_numpy(self.attacked.array(item.id, "image")) for item in group]
+        return [item._replace(image=image) for item, image in zip(group, stored, strict=True)]
+
     def _explain(self, batch: Batch) -> None:
         """Make and store the heatmaps of images that have none."""
         model = self.cell.model
@@ -133,6 +146,7 @@ class _Run:
                 "label": int(batch.labels[row]),
                 "predicted": int(predicted[row]),
                 "correct": bool(predicted[row] == batch.labels[row]),
+                **self._fooled(image_id, int(predicted[row])),
                 "score_on_image": on_image[row],
                 "score_on_baseline": on_baseline[row],
                 "forward_passes": forward[row],
@@ -143,6 +157,13 @@ class _Run:
         self.explained.append(rows, [{"heatmap": each.numpy()} for each in heatmaps])
         self.cell.folder.time(batch.ids, seconds, peak_memory(model), first=not self.timed)
         self.timed = True
+
+    def _fooled(self, image_id: str, predicted: int) -> dict[str, Any]:
+        """Say what the model saw before the attack, if there is one, and whether it sees else."""
+        if self.cell.attack is None:
+            return {}
+        clean = self.attacked.rows[image_id]["clean"]
+        return {"clean": clean, "fooled": predicted != clean}
 
     def _checked(self, heatmaps: Tensor, batch: Batch) -> Tensor:
         """Refuse what is no heatmap, or none of the resolution asked for; bring it to the CPU."""
@@ -155,23 +176,26 @@ class _Run:
             )
         if not heatmaps.isfinite().all():
             raise BadInput(f"method={name} returned NaN or infinity for one of {batch.ids}")
-        check_resolution(settings, native)
+        settings.check_resolution(native)
         return heatmaps.detach().float().cpu()
 
     def _resize(self, ids: Sequence[str]) -> None:
         """Bring stored heatmaps to the resolution asked for, and store these too."""
         settings = self.cell.settings
-        native = torch.from_numpy(np.stack([self.explained.array(i, "heatmap") for i in ids]))
-        check_resolution(settings, native.shape[-1])
+        native = stacked(self.explained, ids, "heatmap")
+        settings.check_resolution(native.shape[-1])
         heatmaps = resize_heatmaps(native, settings.res, settings.resize.name)
         rows = [{"id": image_id} for image_id in ids]
         self.heatmaps.append(rows, [{"heatmap": each.numpy()} for each in heatmaps])
 
     def _score(self, name: str, batch: Batch) -> None:
-        """Score stored heatmaps of images by one metric."""
-        stored = [self.heatmaps.array(image_id, "heatmap") for image_id in batch.ids]
-        heatmaps = torch.from_numpy(np.stack(stored)).to(self.cell.model.device)
-        values, curves = self.cell.metrics[name](self.cell.model, batch, heatmaps)
+        """Score stored heatmaps of images by one metric, or read it off curves that are known."""
+        metrics = self.cell.metrics
+        known = read_off(name, metrics, self.scores, batch.ids)
+        if known is None:
+            heatmaps = stacked(self.heatmaps, batch.ids, "heatmap").to(self.cell.model.device)
+            known = metrics[name](self.cell.model, batch, heatmaps)
+        values, curves = known
         for curve in curves.values():
             if not curve.isfinite().all():
                 raise BadInput(f"{name}: the model returned NaN or infinity for one of {batch.ids}")
@@ -201,7 +225,10 @@ class _Run:
             title=self.cell.title(),
             about=self.cell.about(),
             caption=self.cell.caption(),
-            warnings=self.cell.warnings(len(self.skipped)),
+            warnings=self.cell.warnings(
+                len(self.skipped),
+                sum(not self.explained.rows[each].get("fooled", True) for each in done),
+            ),
         )
         self.cell.folder.log({"event": "end", "start": self.start, **outcome._asdict()})
         return self.cell.folder, outcome

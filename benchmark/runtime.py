@@ -18,7 +18,7 @@ from benchmark.identity import environment
 from benchmark.interfaces import BadInput
 from benchmark.models import ImageClassifier
 from benchmark.records import RunFolder
-from benchmark.resolution import check_resolution, native_resolution
+from benchmark.resolution import native_resolution
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def measure(settings: Settings, done: Callable[[str], None]) -> tuple[RunFolder,
     protocol: Runtime = build(settings.runtime or DictConfig({}), "runtime")
     native = native_resolution(cell.method, cell.model)
     if native is not None:
-        check_resolution(settings, native)
+        settings.check_resolution(native)
     cell.folder.claim(cell.identity)
     device = cell.model.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"

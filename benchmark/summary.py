@@ -16,7 +16,8 @@ def per_image(folder: RunFolder, outcome: Outcome) -> pd.DataFrame:
 
     Columns: id, target, label, predicted, correct, score_on_image, score_on_baseline, every
     metric, forward_passes, backward_passes, seconds, protocol, and warm_up where the time
-    includes the start of a process.
+    includes the start of a process; under an attack also clean, the class that was seen before, and
+    fooled.
     """
     ids = folder.ids(outcome.manifest)
     explained = folder.stage("heatmaps").rows

@@ -88,7 +88,7 @@ def _examples(common: Shared, table: pd.DataFrame, images: int, *, curves: bool)
     pictured = ["image", "heatmap", *(["curves"] if curves else [])]
     lines: list[Iterable[object]] = []
     for image_id in common.ids[:images]:
-        picture = common.picture(image_id)
+        picture = common.picture(run, image_id)
         heatmap = run.folder.stage(run.outcome.heatmaps).array(image_id, "heatmap")
         shown = [_image(picture), _image(overlay(picture, heatmap))]
         if curves:

@@ -12,7 +12,7 @@ from benchmark.config import load
 from benchmark.show import Screen
 from benchmark.torchvision_configs import TorchvisionConfigs
 
-GROUPS = ("dataset", "method", "metric", "model", "protocol")
+GROUPS = ("attack", "dataset", "method", "metric", "model", "protocol")
 
 
 @pytest.fixture(scope="module")

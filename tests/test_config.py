@@ -16,9 +16,12 @@ from benchmark.errors import BadInput
 from benchmark.substrates import Blur
 
 Colour = Enum("Colour", "red green")
-GROUPS = ("dataset", "method", "metric", "model", "protocol")
+GROUPS = ("attack", "dataset", "method", "metric", "model", "protocol")
 CHOICES = [
-    (group, file.stem) for group in GROUPS for file in sorted((ROOT / "conf" / group).iterdir())
+    (group, file.stem)
+    for group in GROUPS
+    for file in sorted((ROOT / "conf" / group).iterdir())
+    if file.stem != "none"
 ]
 BLUR = {"_target_": "benchmark.substrates.Blur", "kernel": 5, "sigma": 1.5}
 
@@ -163,6 +166,7 @@ def test_settings_are_composed_as_the_command_line_would():
         "model": "scenes_vgg",
         "dataset": "scenes",
         "protocol": "igos",
+        "attack": "none",
     }
     assert settings.overrides == ["method=igos", "res=28"]
     assert build(settings.method, "method").baseline == build(settings.baseline, "baseline")

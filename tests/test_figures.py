@@ -126,7 +126,7 @@ def test_below_a_heatmap_stands_the_image_without_its_first_cells_and_the_score_
     assert figure.axes[3].get_xlabel() == f"100.0% removed: {scores[0, -1]:.3f}"
     nothing = heatmap_grid(common, 1, deleted=0).axes[3]
     assert nothing.get_xlabel() == f"0.0% removed: {scores[0, 0]:.3f}"
-    assert np.array_equal(nothing.images[0].get_array(), common.picture(common.ids[0]))
+    assert np.array_equal(nothing.images[0].get_array(), common.picture(run, common.ids[0]))
 
 
 def test_a_contact_sheet_has_a_row_per_run_under_the_images_in_blocks(three):
@@ -189,7 +189,7 @@ def test_failures_are_the_images_with_the_least_insertion_over_deletion_worst_fi
         f"{place + 1}. ins − del {known[each]:.3f}" for place, each in enumerate(order[:3])
     ]
     for panel, image_id in zip(figure.axes[:3], order, strict=False):
-        assert np.array_equal(panel.images[0].get_array(), common.picture(image_id))
+        assert np.array_equal(panel.images[0].get_array(), common.picture(run, image_id))
 
 
 def test_a_failure_says_what_was_predicted_how_surely_and_whether_that_is_right(three):

@@ -67,7 +67,7 @@ def test_deletion_goes_from_the_image_to_what_insertion_starts_from(place):
     common = found(place)
     (run,), image_id = common.runs, common.ids[0]
     deletion, insertion = (composites(common, run, metric, image_id) for metric in CURVES)
-    picture = common.picture(image_id)
+    picture = common.picture(run, image_id)
     assert np.array_equal(deletion.picture(0), picture)
     assert np.array_equal(insertion.picture(-1), picture)
     assert torch.equal(deletion.images[-1], insertion.images[0])

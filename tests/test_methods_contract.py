@@ -17,7 +17,7 @@ from benchmark.interfaces import BadInput
 from benchmark.masker import Masker, find_maps
 from benchmark.masker_files import save as save_masker
 from benchmark.quick import quick
-from benchmark.resolution import check_resolution, native_resolution
+from benchmark.resolution import native_resolution
 
 METHODS = sorted(file.stem for file in (Path(benchmark.config.CONF) / "method").glob("*.yaml"))
 WITHOUT_IMAGE = {"random", "centre"}  # they can do any resolution
@@ -285,7 +285,7 @@ def test_an_unsupported_resolution_is_refused_with_those_that_are_supported(name
         with pytest.raises(
             BadInput, match=f"method={name} makes .* for res={RES} add .*, or use res={native}"
         ):
-            check_resolution(settings, native)
+            settings.check_resolution(native)
     elif name not in WITHOUT_IMAGE:
         with pytest.raises(BadInput, match=r"res=33\b.*\b(32|res=224, 112, 28, 14, 7)\b"):
             settings = load(f"method={name}", "res=33")
