@@ -250,7 +250,8 @@ def product(folder):
 def environment():
     """Environment variables under which a child finds the project and this module."""
     own = {key: value for key, value in os.environ.items() if not key.endswith("_ROOT")}
-    return own | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
+    own |= {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
+    return own | {"WANDB_MODE": "disabled"}
 
 
 def command(*arguments, cwd):

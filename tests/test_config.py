@@ -228,6 +228,7 @@ def compose(group, choice):
     """The node that a file of ``conf`` becomes, with what only a user can give filled in."""
     given = {
         "dataset/coco2014": ["dataset.root=somewhere"],
+        "dataset/folder": ["dataset.root=somewhere"],
         "dataset/imagenet": ["dataset.root=somewhere"],
         "dataset/voc2007": ["dataset.root=somewhere"],
         "model/multi_label": ["model.network=vgg16", "model.classes=voc", "model.pretrained=a.pth"],
