@@ -13,6 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from benchmark.collect import collect
 from benchmark.errors import BadInput
 from benchmark.experiment import read
 from benchmark.report.pages import IMAGES, write_report
@@ -53,7 +54,8 @@ def _source(what: list[str], config_dir: str | None) -> Source:
             raise BadInput(f"{lost[0]} is no folder; folders take no settings")
         return of_folders([Path(each) for each in what])
     folder = str(Path(config_dir).resolve()) if config_dir else ""
-    return of_experiment(read(first, rest, folder))
+    composed = read(first, rest, folder)
+    return of_experiment(composed, collect(composed))
 
 
 if __name__ == "__main__":

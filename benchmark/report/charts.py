@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from markupsafe import Markup, escape
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from benchmark.figure_parts import COLOURS
@@ -111,7 +112,8 @@ def against_passes(
     ticks = [(place(0), "0")] if 0 in passes else []
     step = max(1, decades // 4)
     ticks += [(place(10**each), f"{10**each:,}") for each in range(0, decades + 1, step)]
-    heights = [(each, f"{low + spread * each:.2g}") for each in (0, 0.25, 0.5, 0.75, 1)]
+    round_ones = MaxNLocator(4).tick_values(low, high)
+    heights = [((each - low) / spread, f"{each:g}") for each in round_ones if low <= each <= high]
     drawn = []
     for number, (count, mean) in enumerate(zip(passes, means, strict=True)):
         if math.isnan(mean.value):

@@ -99,8 +99,8 @@ async function card(label, method, image) {
   const [, under, beside] = made.querySelectorAll("figcaption");
   const [, shown, drawn] = made.querySelectorAll("figure");
 
-  const x = (share) => 22 + 174 * share;
-  const y = (score) => 92 - 86 * score;
+  const x = (share) => 22 + 304 * share;
+  const y = (score) => 102 - 96 * score;
   return {
     made,
     curves,
@@ -126,7 +126,7 @@ async function card(label, method, image) {
       find("svg").setAttribute("aria-label", `Curve of ${metric} of ${label}: ${words}`);
       find(".line").setAttribute("d", "M" + curve.scores.map((each, at) =>
         `${x(curve.fractions[at]).toFixed(1)} ${y(each).toFixed(1)}`).join("L"));
-      find(".mark").setAttribute("d", `M${x(share)} 6V92`);
+      find(".mark").setAttribute("d", `M${x(share)} 6V102`);
       find("circle").setAttribute("cx", x(share));
       find("circle").setAttribute("cy", y(score));
       beside.textContent = `${metric} ${curve.value === null ? "–" : curve.value.toFixed(4)}`;

@@ -17,6 +17,7 @@ from benchmark.layout import NOTHING, entries
 from benchmark.paired import ranks
 from benchmark.report import charts
 from benchmark.report.sources import Contestant, Group, Source
+from benchmark.stages import Row
 from benchmark.stats import Band, Mean, mean_band
 
 POINTS = 51  # of a drawn mean curve
@@ -51,7 +52,7 @@ def overview(source: Source, notes: Sequence[str]) -> dict[str, Any]:
         "warnings": [*warnings(source), *notes],
         "paper": paper,
         "groups": [_group(each) for each in source.groups],
-        "several": len({group.facts["resolution"] for group in source.groups}) > 1,
+        "shared": _shared([_made(group) for group in source.groups]),
     }
 
 
@@ -86,12 +87,40 @@ def warnings(source: Source) -> list[str]:
     return list(found)
 
 
+def _made(group: Group) -> dict[str, str]:
+    """Say what was run, on what, and with what; where runs differ, all of it."""
+    starts = [each.start for each in group.contestants]
+    devices = [each.run.outcome.caption["device"] for each in group.contestants]
+    found = {
+        "device": devices,
+        "processor": [str(each.get("processor", "unknown")) for each in starts],
+        "code": [_code(each) for each in starts],
+        "versions": [_versions(each) for each in starts],
+    }
+    return group.facts | {key: " / ".join(dict.fromkeys(each)) for key, each in found.items()}
+
+
+def _shared(facts: Sequence[dict[str, str]]) -> dict[str, str]:
+    first = facts[0] if facts else {}
+    return {key: value for key, value in first.items() if all(each[key] == value for each in facts)}
+
+
+def _code(start: Row) -> str:
+    git = start.get("git", {})
+    return f"{git.get('commit')}{' with changes' if git.get('changed') else ''}"
+
+
+def _versions(start: Row) -> str:
+    packages = [f"{name} {number}" for name, number in start.get("packages", {}).items()]
+    return ", ".join([f"python {start.get('python')}", *packages])
+
+
 def _group(group: Group) -> dict[str, Any]:
     labels = [each.run.label for each in group.contestants]
     drawn = {metric: _bands(group, metric) for metric in CURVES if metric in group.metrics}
     return {
         "title": group.title,
-        "facts": group.facts,
+        "facts": _made(group),
         "images": len(group.shared.ids),
         "audit": _audit(group),
         "headings": [f"{name} {'↑' if up else '↓'}" for name, up in group.metrics.items()],
@@ -111,23 +140,19 @@ def _group(group: Group) -> dict[str, Any]:
     }
 
 
-def _audit(group: Group) -> list[tuple[str, str]]:
+def _audit(group: Group) -> dict[str, str]:
     """Say how the network takes the images, and what is left of them where they are replaced."""
     first = group.contestants[0]
     on_image, on_baseline = (first.images[f"score_on_{name}"] for name in ("image", "baseline"))
-    survives = float((on_baseline > on_image / 2).mean())
-    told = [
-        ("mean score on the image", f"{on_image.mean():.4f}"),
-        ("mean score on the baseline", f"{on_baseline.mean():.4f}"),
-        ("images whose class survives there", f"{survives:.1%}"),
-    ]
+    told = {
+        "mean score on the image": f"{on_image.mean():.4f}",
+        "mean score on the baseline": f"{on_baseline.mean():.4f}",
+        "images whose class survives there": f"{(on_baseline > on_image / 2).mean():.1%}",
+    }
     for metric, point, where in (("deletion", -1, "ends at"), ("insertion", 0, "begins at")):
-        ends = [
-            float(each.run.curve(metric, group.shared.ids)[0][:, point].mean())
-            for each in group.contestants[:1]
-            if _has_curves(each, metric, group)
-        ]
-        told += [(f"mean score that {metric} {where}", f"{end:.4f}") for end in ends]
+        curved = [each for each in group.contestants if _has_curves(each, metric, group)]
+        ends = [curved[0].run.curve(metric, group.shared.ids)[0][:, point]] if curved else []
+        told[f"mean score that {metric} {where}"] = f"{ends[0].mean():.4f}" if ends else NOTHING
     return told
 
 
@@ -219,19 +244,15 @@ def _rank_plots(group: Group, labels: Sequence[str]) -> Iterator[tuple[str, Mark
 def _told(contestant: Contestant) -> dict[str, Any]:
     """Say how a run was made."""
     start, run = contestant.start, contestant.run
-    git = start.get("git", {})
-    packages = start.get("packages", {})
     return {
         "label": run.label,
         "facts": {
             "method": run.outcome.about,
             "command": " ".join(map(str, start.get("command", ()))),
             "started": start.get("time", ""),
-            "code": f"{git.get('commit')}{' with changes' if git.get('changed') else ''}",
+            "code": _code(start),
             "device": f"{run.outcome.caption['device']}; {start.get('processor', '')}",
-            "versions": ", ".join(
-                [f"python {start.get('python')}", *(f"{k} {v}" for k, v in packages.items())]
-            ),
+            "versions": _versions(start),
             "weights": f"{start.get('weights')}, {run.folder.identity()['weights_sha256']}",
             "records": str(run.folder.path),
         },

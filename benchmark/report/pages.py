@@ -22,7 +22,12 @@ IMAGES = 100  # of each group in the gallery, unless told otherwise
 BESIDE = ("style.css", "report.js", "gallery.js", "image.js")
 
 
-def write_report(source: Source, folder: Path, images: int, tell: Callable[[str], None]) -> Path:
+def write_report(
+    source: Source,
+    folder: Path,
+    images: int = IMAGES,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Path:
     """Write all of a report into a folder, in place of an earlier one.
 
     Args:

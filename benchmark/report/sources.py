@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmark.collect import Collected, State, collect
+from benchmark.collect import Collected, State
 from benchmark.errors import BadInput
 from benchmark.experiment import Average, Composed
 from benchmark.figure_parts import ALIKE, Run, Shared
@@ -51,16 +51,9 @@ class Contestant:
 class Group:
     """Runs on the same data, model, target, protocol and images, at the same resolution."""
 
-    facts: dict[str, str]
+    title: str  # which of several groups
+    facts: dict[str, str]  # what the runs share
     contestants: list[Contestant]
-
-    @property
-    def title(self) -> str:
-        """Say in a line what the runs share."""
-        return " · ".join(
-            value if key in ("data", "model", "resolution") else f"{key} {value}"
-            for key, value in self.facts.items()
-        )
 
     @cached_property
     def metrics(self) -> dict[str, bool]:
@@ -99,7 +92,9 @@ def of_folders(folders: Sequence[Path]) -> Source:
     for root in folders:
         for folder, outcome in finished(root):
             key = (folder.path.resolve(), outcome.title, *outcome.caption.values())
-            run = Run(folder, outcome, outcome.title)
+            # The group says at which resolution.
+            label = outcome.title.replace(f" at {outcome.res} x {outcome.res}", "", 1)
+            run = Run(folder, outcome, label)
             start = _start_of(folder, outcome)
             device = outcome.caption["device"]
             found[(*key, outcome.manifest)] = Contestant(run, start, Average.images, device)
@@ -107,13 +102,12 @@ def of_folders(folders: Sequence[Path]) -> Source:
     return Source(title, _grouped(list(found.values())))
 
 
-def of_experiment(composed: Composed) -> Source:
+def of_experiment(composed: Composed, cells: Sequence[Collected]) -> Source:
     """Take the cells of an experiment that are done.
 
     Raises:
-        BadInput: a cell cannot be composed, or none is done.
+        BadInput: none is.
     """
-    cells = collect(composed)
     if not any(cell.state is State.done for cell in cells):
         command = composed.command("benchmark", "--multirun", *composed.given)
         raise BadInput(f"no cell is done: {command}")
@@ -142,7 +136,22 @@ def _grouped(contestants: Sequence[Contestant]) -> list[Group]:
     groups: dict[tuple[str, ...], list[Contestant]] = {}
     for each in sorted(contestants, key=lambda each: -each.run.outcome.res):
         groups.setdefault(tuple(_facts(each).values()), []).append(each)
-    return [Group(_facts(own[0]), _told_apart(own)) for own in groups.values()]
+    facts = [_facts(own[0]) for own in groups.values()]
+    common = [key for key in (facts or [{}])[0] if len({each[key] for each in facts}) == 1]
+    return [
+        Group(_title(each, common), each, _told_apart(own))
+        for each, own in zip(facts, groups.values(), strict=True)
+    ]
+
+
+def _title(facts: dict[str, str], common: Sequence[str]) -> str:
+    """Name a group by its resolution and by what else not all groups share."""
+    plain = ("resolution", "data", "model")
+    return " · ".join(
+        value if key in plain else f"{key} {value}"
+        for key, value in facts.items()
+        if key == "resolution" or key not in common
+    )
 
 
 def _facts(contestant: Contestant) -> dict[str, str]:
