@@ -113,6 +113,12 @@ def test_a_sweep_ends_with_its_report(place, ran):
     assert "Toy" in (page.parent / "data" / "0" / "index.js").read_text()
 
 
+def test_whether_a_report_is_written_is_no_setting_of_a_result(composed, place):
+    other = read("two", given(place, "report=false"), str(place / "conf"))
+    assert [cell.state for cell in collect(other)] == [cell.state for cell in collect(composed)]
+    assert State.done in {cell.state for cell in collect(other)}
+
+
 @pytest.mark.parametrize("error", [RuntimeError("boom"), BadInput("boom"), OSError("boom")])
 def test_a_report_that_cannot_be_written_fails_no_sweep(error, tmp_path, monkeypatch, capsys):
     def fails(*given):

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -186,11 +187,13 @@ def test_the_audit_and_the_warnings_are_of_the_records(made):
 
 def test_code_versions_and_commits_that_differ_are_warned_of(made):
     source, _ = made
-    first, second = (each for each in source.groups[0].contestants)
-    for each, commit, torch_version in ((first, "a" * 40, "1"), (second, "b" * 40, "2")):
-        each.start["git"] = {"commit": commit, "changed": commit[0] == "b"}
-        each.start["packages"] = {"torch": torch_version}
-    group = sources.Group("t", source.groups[0].facts, [first, second])
+    starts = [
+        {"git": {"commit": letter * 40, "changed": letter == "b"}, "packages": {"torch": number}}
+        for letter, number in (("a", "1"), ("b", "2"))
+    ]
+    two = zip(source.groups[0].contestants, starts, strict=True)
+    own = [replace(each, start=start) for each, start in two]
+    group = sources.Group("t", source.groups[0].facts, own)
     found = warnings(sources.Source("t", [group]))
     assert "1 of 2 runs were made by code that was not committed" in found
     assert "the runs were made by different commits: aaaaaaaaaa, bbbbbbbbbb" in found
@@ -315,7 +318,7 @@ BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 )
 def test_a_browser_shows_the_pages_from_a_disk(made, page, said, tmp_path):
     _, out = made
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=4000"]
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=20000"]
     place = [f"--user-data-dir={tmp_path}", "--dump-dom", f"{out.as_uri()}/{page}"]
     done = subprocess.run([BROWSER, *flags, *place], capture_output=True, text=True, check=True)
     for text in said:
@@ -381,6 +384,14 @@ def test_what_cannot_be_reported_is_refused(made, arguments, said, tmp_path, ask
     assert code == 2
     assert said in err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_report_without_images_has_its_tables(made, tmp_path, asked):
+    source, _ = made
+    run = source.groups[0].contestants[0].run.folder.path
+    assert asked(run, "-o", tmp_path / "out", "--images", "0")[0] == 0
+    assert Page((tmp_path / "out" / "index.html").read_text()).tables
+    assert received(tmp_path / "out" / "data" / "0" / "index.js")["ids"] == []
 
 
 def test_a_folder_with_something_else_in_it_is_left_alone(made, tmp_path, asked):

@@ -61,8 +61,11 @@ function overlaid(image, size, heatmap, res, strength, colours) {
 /** Read a picture: four bytes a pixel, and how many pixels its side has. */
 async function pixels(url) {
   const picture = new Image();
-  picture.src = url;
-  await picture.decode();
+  await new Promise((resolve, reject) => {
+    picture.onload = resolve;
+    picture.onerror = () => reject(new Error("a picture cannot be read"));
+    picture.src = url;
+  });
   const canvas = document.createElement("canvas");
   const size = (canvas.width = canvas.height = picture.naturalWidth);
   const context = canvas.getContext("2d", { willReadFrequently: true });
