@@ -28,6 +28,7 @@ FILES = {
     "overrides",
     "metric",
     "wandb",
+    "report",
     "root",
     "weights_root",
     "manifest",

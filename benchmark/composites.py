@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from benchmark.config import build
 from benchmark.curves import Protocol, curve
 from benchmark.figure_parts import Run, Shared
-from benchmark.interfaces import BadInput
+from benchmark.interfaces import BadInput, Batch, Dataset, Item
 from benchmark.loading import batch_of
 from benchmark.models import ImageClassifier
 
@@ -45,23 +45,42 @@ def composites(common: Shared, run: Run, metric: str, image_id: str) -> Composit
             make other points than were scored.
     """
     stored, fractions = run.curve(metric, [image_id])
-    settings = run.folder.started(run.outcome.stages[metric])["settings"]
-    protocol: Protocol = build(
-        OmegaConf.create(settings["metric"][metric]["protocol"]), f"metric.{metric}.protocol"
-    )
-    target = torch.tensor([run.rows()[image_id]["target"]])
-    batch = batch_of([common.item(run, image_id)], target, settings["seed"], torch.device("cpu"))
-    heatmap = run.folder.stage(run.outcome.heatmaps).array(image_id, "heatmap")
-    witness = _Witness(run.folder.identity(), common.dataset.class_names)
+    remake = Remake.of(run, metric, common.dataset)
+    heatmap = run.heatmap(image_id)
     _, points = curve(
-        witness, batch, torch.from_numpy(heatmap)[None], protocol, insertion=metric == "insertion"
+        remake.witness,
+        remake.batch(common.item(run, image_id), run.rows()[image_id]["target"]),
+        torch.from_numpy(heatmap)[None],
+        remake.protocol,
+        insertion=metric == "insertion",
     )
     if not np.array_equal(points.float().numpy(), fractions):
         raise BadInput(f"{run.folder.path}: {metric} was scored at other points than are made now")
-    return Composites(torch.cat(witness.seen), stored[0], fractions)
+    return Composites(torch.cat(remake.witness.seen), stored[0], fractions)
 
 
-class _Witness(ImageClassifier):
+class Remake(NamedTuple):
+    """What a run's curves of one metric were made with, to be made again."""
+
+    protocol: Protocol
+    witness: Witness
+    seed: int
+
+    @classmethod
+    def of(cls, run: Run, metric: str, dataset: Dataset) -> Remake:
+        """Build it from the settings that the run's records keep."""
+        settings = run.folder.started(run.outcome.stages[metric])["settings"]
+        node = OmegaConf.create(settings["metric"][metric]["protocol"])
+        protocol: Protocol = build(node, f"metric.{metric}.protocol")
+        witness = Witness(run.folder.identity(), dataset.class_names)
+        return cls(protocol, witness, settings["seed"])
+
+    def batch(self, item: Item, target: int) -> Batch:
+        """Put an image in a batch of its own, as the run had it."""
+        return batch_of([item], torch.tensor([target]), self.seed, torch.device("cpu"))
+
+
+class Witness(ImageClassifier):
     """Stands where the classifier stood, and keeps what it is shown."""
 
     def __init__(self, identity: dict[str, Any], class_names: Any) -> None:
@@ -78,9 +97,11 @@ class _Witness(ImageClassifier):
         self.seen: list[Tensor] = []
 
     def __call__(self, images: Tensor) -> Tensor:
+        """Refuse: there is no network here."""
         del images
         raise BadInput("a substrate that asks the network cannot be made again from records")
 
     def scores(self, images: Tensor, targets: Tensor) -> Tensor:
+        """Keep the images [B, 3, H, W]; the scores are meaningless."""
         self.seen.append(images)
         return torch.zeros(len(targets))

@@ -56,6 +56,7 @@ class Settings:
     device: str  # auto, cpu, cuda, cuda:1
     results: str
     wandb: DictConfig  # how results are logged to Weights & Biases; no result depends on it
+    report: bool  # whether an experiment's sweep ends with a report; no result depends on it
     choices: dict[str, str]  # config group -> the file chosen in it
     overrides: list[str]  # as the user gave them
 

@@ -12,7 +12,7 @@ import pandas as pd
 from benchmark.collect import collect
 from benchmark.errors import BadInput
 from benchmark.experiment import Composed
-from benchmark.records import RunFolder
+from benchmark.records import RunFolder, finished
 from benchmark.summary import per_image
 
 
@@ -58,18 +58,14 @@ def below(root: Path) -> list[Contender]:
         BadInput: there is none.
     """
     found = []
-    for settings in sorted(root.glob("**/settings.json")):
-        folder = RunFolder(settings.parent)
-        for outcome in folder.outcomes():
-            facts = [f"{key} {value}" for key, value in outcome.caption.items()]
-            images = outcome.manifest.removesuffix(".txt")
-            group = " · ".join([f"{outcome.res} x {outcome.res}", *facts, f"images {images}"])
-            table = per_image(folder, outcome).set_index("id")
-            twin = _twin(folder.path, outcome.stages, outcome.manifest)
-            better = outcome.higher_is_better
-            found.append(Contender(group, outcome.title, table, better, twin))
-    if not found:
-        raise BadInput(f"there is no finished run below {root}")
+    for folder, outcome in finished(root):
+        facts = [f"{key} {value}" for key, value in outcome.caption.items()]
+        images = outcome.manifest.removesuffix(".txt")
+        group = " · ".join([f"{outcome.res} x {outcome.res}", *facts, f"images {images}"])
+        table = per_image(folder, outcome).set_index("id")
+        twin = _twin(folder.path, outcome.stages, outcome.manifest)
+        better = outcome.higher_is_better
+        found.append(Contender(group, outcome.title, table, better, twin))
     return found
 
 

@@ -61,7 +61,7 @@ def failure_figure(common: Shared, images: int) -> Figure:
         image.set_xlabel(
             _verdict(common, row), fontsize=6.5, color="black" if right else COLOURS[1]
         )
-        own = run.folder.stage(run.outcome.heatmaps).array(row["id"], "heatmap")
+        own = run.heatmap(row["id"])
         heatmap.imshow(overlay(picture, own))
         for metric in CURVES:
             scores, fractions = run.curve(metric, [row["id"]])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ from omegaconf import OmegaConf
 from benchmark.config import build
 from benchmark.interfaces import BadInput, Dataset, Item
 from benchmark.records import Outcome, RunFolder
-from benchmark.stages import Row
+from benchmark.stages import Row, Stage
 
 INCHES = 1.7  # side of one panel
 CURVES = ("deletion", "insertion")
@@ -29,6 +29,7 @@ UNCHANGED = "no attack"  # what runs on the images as they are have in the place
 ALIKE = ("data", "model", "target", "protocol")  # of runs whose scores may be compared
 # Okabe & Ito's colours, which people with any common colour blindness tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+COLOUR_MAP = "inferno"  # of heatmaps; equal steps look equal
 COLOUR_OF = {"deletion": COLOURS[1], "insertion": COLOURS[0]}
 
 
@@ -71,16 +72,33 @@ class Wanted(NamedTuple):
         return " ".join(words)
 
 
-class Run(NamedTuple):
-    """One run's results, and what tells them apart from the others' in a figure."""
+@dataclass(frozen=True)
+class Run:
+    """One run's results, read once, and what tells them apart from the others' in a figure."""
 
     folder: RunFolder
     outcome: Outcome
     label: str
+    _opened: dict[str, Stage] = field(default_factory=dict, repr=False, compare=False)
+
+    def stage(self, name: str) -> Stage:
+        """Open one kind of result."""
+        if name not in self._opened:
+            self._opened[name] = self.folder.stage(name)
+        return self._opened[name]
 
     def rows(self, metric: str = "") -> dict[str, Row]:
         """Read each image's row: of a metric, or what is known without one."""
-        return self.folder.stage(self.outcome.stages[metric] if metric else "heatmaps").rows
+        return self.stage(self.outcome.stages[metric] if metric else "heatmaps").rows
+
+    def heatmap(self, image_id: str) -> NDArray[np.float32]:
+        """Read the heatmap that was scored, [r, r]."""
+        return self.stage(self.outcome.heatmaps).array(image_id, "heatmap")
+
+    @cached_property
+    def started(self) -> Row:
+        """Read the settings, versions and command of the latest start."""
+        return self.folder.started()
 
     def curve(
         self, metric: str, ids: Sequence[str]
@@ -90,7 +108,7 @@ class Run(NamedTuple):
         Raises:
             BadInput: the metric stores no curves.
         """
-        stage = self.folder.stage(self.outcome.stages[metric])
+        stage = self.stage(self.outcome.stages[metric])
         if not {"scores", "fractions"} <= stage.rows[ids[0]]["arrays"].keys():
             raise BadInput(f"{self.folder.path}: {metric} has no curves")
         scores = np.stack([stage.array(image_id, "scores") for image_id in ids])
@@ -123,7 +141,7 @@ class Shared:
     def dataset(self) -> Dataset:
         """The data set, to decode images of."""
         dataset: Dataset = build(
-            OmegaConf.create(self.runs[0].folder.started()["settings"]["dataset"]), "dataset"
+            OmegaConf.create(self.runs[0].started["settings"]["dataset"]), "dataset"
         )
         return dataset
 
@@ -134,7 +152,7 @@ class Shared:
             BadInput: it is another than the runs were made on.
             UnreadableImage: it is no longer where it was.
         """
-        sizes = {run.folder.started()["input_size"] for run in self.runs}
+        sizes = {run.started["input_size"] for run in self.runs}
         if len(sizes) > 1:
             raise BadInput(f"the runs' models see images of {sizes} pixels: draw them one by one")
         digest = self.dataset.digest(image_id)
@@ -234,7 +252,18 @@ def draw_axes(panel: Axes, across: str) -> None:
 
 
 def overlay(picture: NDArray[np.float32], heatmap: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Lay a heatmap [r, r] over a picture [H, W, 3], enlarged without smoothing its cells.
+    """Lay a heatmap [r, r] over a picture [H, W, 3], enlarged without smoothing its cells."""
+    brightness = shown(heatmap)
+    size, res = picture.shape[0], heatmap.shape[0]
+    cell = np.minimum(np.arange(size) * res // size, res - 1)
+    colours = mpl.colormaps[COLOUR_MAP](brightness[cell][:, cell])[..., :3]
+    grey = picture.mean(2, keepdims=True)
+    mixed: NDArray[np.float32] = (0.35 * grey + 0.65 * colours).astype(np.float32)
+    return mixed
+
+
+def shown(heatmap: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Bring a heatmap [r, r] to the brightness at which its cells are shown, in [0, 1].
 
     The dark end is the smallest cell, or 0 where some speak against the target; the bright end is
     the value that one cell in 200 reaches.
@@ -243,10 +272,4 @@ def overlay(picture: NDArray[np.float32], heatmap: NDArray[np.float32]) -> NDArr
     if high <= low:
         low, high = float(heatmap.min()), float(heatmap.max())
     spread = high - low
-    scaled = np.clip((heatmap - low) / spread, 0, 1) if spread > 0 else np.zeros_like(heatmap)
-    size, res = picture.shape[0], heatmap.shape[0]
-    cell = np.minimum(np.arange(size) * res // size, res - 1)
-    colours = mpl.colormaps["inferno"](scaled[cell][:, cell])[..., :3]
-    grey = picture.mean(2, keepdims=True)
-    mixed: NDArray[np.float32] = (0.35 * grey + 0.65 * colours).astype(np.float32)
-    return mixed
+    return np.clip((heatmap - low) / spread, 0, 1) if spread > 0 else np.zeros_like(heatmap)

@@ -92,9 +92,14 @@ def markdown(experiment: Experiment, found: Sequence[Entry], caption: Sequence[s
 
 def html(experiment: Experiment, found: Sequence[Entry], caption: Sequence[str]) -> str:
     """Write the table as a page that needs nothing else, on a phone, in print, light and dark."""
-    table = grid(experiment, found, HTML).to_html(escape=False, border=0)
+    table = html_table(experiment, found)
     notes = "".join(f"<li>{escape(line)}</li>" for line in caption)
     return _PAGE.format(title=escape(experiment.title), table=table, notes=notes)
+
+
+def html_table(experiment: Experiment, found: Sequence[Entry]) -> str:
+    """Write the table alone, escaped, as part of a page."""
+    return str(grid(experiment, found, HTML).to_html(escape=False, border=0))
 
 
 _PAGE = """<!doctype html>

@@ -44,7 +44,7 @@ def frame_strip(common: Shared, image_id: str, frames: int) -> Figure:
         [[figure.add_subplot(grid[row, column]) for column in range(frames + 1)] for row in (0, 1)]
     )
     picture = common.picture(run, image_id)
-    heatmap = run.folder.stage(run.outcome.heatmaps).array(image_id, "heatmap")
+    heatmap = run.heatmap(image_id)
     for panel, shown, name in zip(
         panels[:, 0], (picture, overlay(picture, heatmap)), ("image", "heatmap"), strict=True
     ):

@@ -130,7 +130,7 @@ def _draw_image(
 def _draw_heatmap(
     panel: Axes, common: Shared, run: Run, image_id: str, picture: NDArray[np.float32]
 ) -> None:
-    heatmap = run.folder.stage(run.outcome.heatmaps).array(image_id, "heatmap")
+    heatmap = run.heatmap(image_id)
     panel.imshow(overlay(picture, heatmap))
     scores = "  ".join(
         f"{metric[:3]} {run.rows(metric)[image_id]['value']:.3f}"

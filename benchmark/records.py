@@ -165,6 +165,19 @@ class RunFolder:
         return name
 
 
+def finished(root: Path) -> list[tuple[RunFolder, Outcome]]:
+    """Find what was completed anywhere below a folder.
+
+    Raises:
+        BadInput: nothing was.
+    """
+    folders = [RunFolder(settings.parent) for settings in sorted(root.glob("**/settings.json"))]
+    found = [(folder, outcome) for folder in folders for outcome in folder.outcomes()]
+    if not found:
+        raise BadInput(f"there is no finished run below {root}")
+    return found
+
+
 def outcome_of(entry: Row) -> Outcome:
     """Read an outcome back from the line that logged it."""
     older: Row = {"heatmaps": "heatmaps", "about": ""}  # logs that have neither

@@ -1,24 +1,29 @@
-"""What comes after the sweep of an experiment: its table."""
+"""What comes after the sweep of an experiment: its table and its report."""
 
 from __future__ import annotations
 
 import sys
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from benchmark.errors import BadInput
-from benchmark.experiment import swept
+from benchmark.experiment import Composed, swept
+
+if TYPE_CHECKING:
+    from benchmark.collect import Collected
 
 unfinished: list[str] = []  # what a sweep of this process has not come to
 
 
 class ShowTable(Callback):
-    """Shows the table of every experiment that the command line asked for."""
+    """Shows the table and writes the report of every experiment on the command line."""
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Print the tables, one for each combination of what was swept beside the cells."""
+        """Do so for each combination of what was swept beside the cells."""
         del kwargs
         if "experiment" not in config:
             return
@@ -30,13 +35,29 @@ class ShowTable(Callback):
         from benchmark.tracking import Mode, log_table, tracking_of  # noqa: PLC0415 - as said above
 
         try:
-            for composed in swept(config):
+            for number, composed in enumerate(swept(config), start=1):
                 cells = print_table(composed, Console(width=None if sys.stdout.isatty() else 160))
                 undone = [cell for cell in cells if cell.state not in (State.done, State.none)]
                 unfinished.extend(f"{cell.row}, {cell.column}" for cell in undone)
-                tracking = tracking_of(composed.settings(*next(composed.experiment.cells())).wandb)
+                settings = composed.settings(*next(composed.experiment.cells()))
+                if settings.report:
+                    name = composed.name if number == 1 else f"{composed.name}-{number}"
+                    _report(composed, cells, Path(settings.results) / "reports" / name)
+                tracking = tracking_of(settings.wandb)
                 if tracking.mode is not Mode.disabled:
                     print(log_table(tracking, composed))
         except BadInput as error:  # Hydra would swallow it
             unfinished.append(str(error))
             print(f"benchmark: no table: {error}", file=sys.stderr)
+
+
+def _report(composed: Composed, cells: Sequence[Collected], folder: Path) -> None:
+    """Write the report and say where it is; whatever goes wrong, the results are there without."""
+    try:
+        from benchmark.report.pages import write_report  # noqa: PLC0415 - only after a sweep
+        from benchmark.report.sources import of_experiment  # noqa: PLC0415 - only after a sweep
+
+        print(f"report: {write_report(of_experiment(composed, cells), folder)}")
+    except Exception as error:
+        reason = str(error) if isinstance(error, BadInput | OSError) else repr(error)
+        print(f"benchmark: no report: {reason}", file=sys.stderr)

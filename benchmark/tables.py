@@ -23,7 +23,7 @@ from benchmark.errors import BadInput
 from benchmark.experiment import read
 from benchmark.experiment_table import print_table, write_table
 from benchmark.files import write_whole
-from benchmark.records import Outcome, RunFolder
+from benchmark.records import Outcome, finished
 from benchmark.stages import Row
 from benchmark.stats import Mean
 from benchmark.summary import per_image, summary
@@ -76,18 +76,14 @@ def overview(root: Path) -> list[Comparable]:
     """
     groups: dict[str, list[dict[str, str]]] = {}
     methods: dict[str, set[str]] = {}
-    for settings in sorted(root.glob("**/settings.json")):
-        folder = RunFolder(settings.parent)
-        for outcome in folder.outcomes():
-            means = summary(per_image(folder, outcome), list(outcome.stages))
-            facts = f"{_facts(outcome)} · images {outcome.manifest.removesuffix('.txt')}"
-            line = {"res": str(outcome.res), "method": outcome.title}
-            line |= _cells(outcome, means, separator=" ")
-            line["method"] = "; ".join([outcome.title, *outcome.warnings])
-            groups.setdefault(facts, []).append(line)
-            methods.setdefault(facts, set()).update({outcome.about} - {""})
-    if not groups:
-        raise BadInput(f"there is no finished run below {root}")
+    for folder, outcome in finished(root):
+        means = summary(per_image(folder, outcome), list(outcome.stages))
+        facts = f"{_facts(outcome)} · images {outcome.manifest.removesuffix('.txt')}"
+        line = {"res": str(outcome.res), "method": outcome.title}
+        line |= _cells(outcome, means, separator=" ")
+        line["method"] = "; ".join([outcome.title, *outcome.warnings])
+        groups.setdefault(facts, []).append(line)
+        methods.setdefault(facts, set()).update({outcome.about} - {""})
     for lines in groups.values():
         lines.sort(key=_finest_first)
     return [

@@ -89,7 +89,7 @@ def _examples(common: Shared, table: pd.DataFrame, images: int, *, curves: bool)
     lines: list[Iterable[object]] = []
     for image_id in common.ids[:images]:
         picture = common.picture(run, image_id)
-        heatmap = run.folder.stage(run.outcome.heatmaps).array(image_id, "heatmap")
+        heatmap = run.heatmap(image_id)
         shown = [_image(picture), _image(overlay(picture, heatmap))]
         if curves:
             shown.append(_drawn(image_curves(run, image_id)))

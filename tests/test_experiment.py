@@ -19,6 +19,7 @@ from benchmark.experiment import read
 from benchmark.experiment_table import caption, print_table, write_table
 from benchmark.layout import entries, order
 from benchmark.records import RunFolder
+from benchmark.report import sources
 from benchmark.summary import per_image
 
 NAMES = sorted(file.stem for file in (ROOT / "conf" / "experiment").glob("*.yaml"))
@@ -105,6 +106,33 @@ def test_a_sweep_runs_every_cell_and_shows_the_table(place, ran):
     assert f"{place / 'conf'} --multirun +experiment=two" in flat
 
 
+def test_a_sweep_ends_with_its_report(place, ran):
+    page = place / "results" / "reports" / "two" / "index.html"
+    assert f"report: {page}" in ran.out
+    assert "A &amp; B" in page.read_text()
+    assert "Toy" in (page.parent / "data" / "0" / "index.js").read_text()
+
+
+def test_whether_a_report_is_written_is_no_setting_of_a_result(composed, place):
+    other = read("two", given(place, "report=false"), str(place / "conf"))
+    assert [cell.state for cell in collect(other)] == [cell.state for cell in collect(composed)]
+    assert State.done in {cell.state for cell in collect(other)}
+
+
+@pytest.mark.parametrize("error", [RuntimeError("boom"), BadInput("boom"), OSError("boom")])
+def test_a_report_that_cannot_be_written_fails_no_sweep(error, tmp_path, monkeypatch, capsys):
+    def fails(*given):
+        raise error
+
+    monkeypatch.setattr(sweep, "unfinished", [])
+    monkeypatch.setattr(sources, "of_experiment", fails)
+    config, _ = composed_of("config", ["+experiment=smoke", f"results='{tmp_path}'"])
+    sweep.ShowTable().on_multirun_end(config)
+    said = capsys.readouterr()
+    assert "benchmark: no report: " in said.err and "boom" in said.err
+    assert "are not done" in said.out
+
+
 def test_a_cell_that_fails_stops_no_other_and_stands_in_the_table(composed, ran):
     assert ran.code == 2
     states = {(cell.row, cell.column): cell for cell in collect(composed)}
@@ -128,8 +156,9 @@ def test_a_cell_holds_the_means_of_its_own_run(composed, place):
 
 def test_the_same_sweep_again_computes_nothing(place, ran):
     before = {file: file.read_bytes() for file in (place / "results").glob("**/*.jsonl")}
-    again = swept(place, "~experiment.reference", "~experiment.rows.Broken_toy")
+    again = swept(place, "~experiment.reference", "~experiment.rows.Broken_toy", "report=false")
     assert again.code == 0
+    assert "report: " not in again.out
     for file, data in before.items():
         if file.name not in ("log.jsonl", "failures.jsonl"):
             assert file.read_bytes() == data

@@ -1,0 +1,1 @@
+"""A report: static pages on stored runs, their images and their curves."""
