@@ -27,7 +27,9 @@ NOTES = {
     "pairs": "difference: first minus second, over the images that both have, with its 95 % "
     "bootstrap interval; p: sign flips of the mean; Wilcoxon: p of the signed ranks; Holm: p "
     "corrected for the number of lines; wins: share of images on which the first is better, equal "
-    "ones half; detectable: the smallest difference that so many images show 4 times in 5",
+    "ones half; detectable: the smallest difference that so many images show 4 times in 5, by one "
+    "test at 5 %. Where means are over classes, the interval draws images within them, and p takes "
+    "each image's difference for as likely turned round",
     "ranks": "1 is the best, with its 95 % interval over images drawn anew",
     "seeds": "runs that differ by their seed alone: standard deviation of the mean over images, "
     "and of an image's value, between seeds",

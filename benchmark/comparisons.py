@@ -59,7 +59,7 @@ def tables(
         frames["pairs"]["Holm"] = holm(frames["pairs"]["p"].tolist())
         frames["pairs"]["verdict"] = [_verdict(line) for _, line in frames["pairs"].iterrows()]
         frames["pairs"] = frames["pairs"].drop(columns="higher is better")
-    frames["seeds"] = pd.DataFrame(_seeds(contenders))
+    frames["seeds"] = pd.DataFrame(_seeds(contenders, mean))
     if not pairs and not len(frames["seeds"]):
         raise BadInput("there are no two methods on the same images to compare")
     return {name: frame for name, frame in frames.items() if len(frame)}
@@ -70,19 +70,20 @@ def alike(trials: Sequence[Trial], mean: Average) -> list[list[bool]]:
 
     Args:
         trials: the images of the methods, the best first, and the metric, for each column and
-            metric of a table; the correction is for all of them.
+            metric of a table; the correction is for all pairs of them all.
         mean: of what values are means.
 
     Returns:
         For each trial an answer for each method but the best.
     """
-    count = sum(len(images) - 1 for images, _ in trials)
+    # The best was found by comparing all with all, so these tests are some of all pairs' tests.
+    count = sum(len(images) * (len(images) - 1) // 2 for images, _ in trials)
     ps = []
     for images, metric in trials:
         (best, *rivals), classes = values_of(images, metric, mean)
         apart = [weighted(rival[None] - best, classes)[0] for rival in rivals]
         ps.append(sign_flip(apart, tests=count) if apart else [])
-    corrected = iter(holm([p for each in ps for p in each]))
+    corrected = iter(holm([p for each in ps for p in each], count))
     return [[next(corrected) >= LEVEL for _ in each] for each in ps]
 
 
@@ -138,17 +139,18 @@ def _verdict(line: pd.Series) -> str:
     return f"{line['first' if first else 'second']} is better"
 
 
-def _seeds(contenders: Sequence[Contender]) -> Iterator[dict[str, object]]:
+def _seeds(contenders: Sequence[Contender], mean: Average) -> Iterator[dict[str, object]]:
     for twin in dict.fromkeys(each.twin for each in contenders):
-        alike = [each for each in contenders if each.twin == twin]
-        for metric in alike[0].higher_is_better if len(alike) > 1 else ():
-            table = pd.concat([each.images[metric] for each in alike], axis=1, join="inner")
-            found = spread(table.to_numpy(float).T)
+        runs = {each.seed: each for each in contenders if each.twin == twin}
+        first, *others = runs.values()
+        for metric in first.higher_is_better if others else ():
+            values, classes = values_of([each.images for each in runs.values()], metric, mean)
+            found = spread(weighted(values, classes))
             yield {
-                "group": alike[0].group,
-                "method": alike[0].name,
+                "group": first.group,
+                "method": first.name,
                 "metric": metric,
-                "n": len(table),
+                "n": int((~np.isnan(values).any(0)).sum()),
                 "seeds": found.seeds,
                 "mean": found.mean,
                 "sd of the mean": found.of_mean,

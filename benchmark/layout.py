@@ -76,6 +76,7 @@ def _marked(experiment: Experiment, found: list[Entry]) -> list[Entry]:
             for each in sorted(found, key=lambda each: not each.best)
             if (each.column, each.metric) == (column, metric)
             and metric not in COSTS
+            and not math.isnan(each.value)
             and each.cell.images is not None
         ]
         if own and own[0][0].best:

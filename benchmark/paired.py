@@ -22,7 +22,7 @@ class Pair(NamedTuple):
     sign_flip: float  # two-sided p of the mean difference, in (0, 1]
     wilcoxon: float  # two-sided p of the signed ranks, in (0, 1]
     higher: float  # share of the images where the first's value is higher; equal ones count half
-    detectable: float  # difference that so many images show 4 times in 5, at 5 %
+    detectable: float  # difference that so many images show 4 times in 5, by one test at 5 %
 
 
 def compare(
@@ -53,7 +53,6 @@ def compare(
 def _pair(
     apart: NDArray[np.float64], p: float, classes: NDArray[np.generic] | None, seed: int
 ) -> Pair:
-    counted = weighted(apart[None], classes)[0]
     present = ~np.isnan(apart)
     n, kept = int(present.sum()), apart[present]
     difference = (
@@ -62,9 +61,25 @@ def _pair(
     higher = float(((kept > 0) + (kept == 0) / 2).mean()) if n else np.nan
     if n < 2 or not kept.any():
         return Pair(difference, 1.0, 1.0, higher, np.nan)
-    deviation = counted[present].std(ddof=1) / np.sqrt(n)
-    detectable = (t.ppf(1 - LEVEL / 2, n - 1) + t.ppf(POWER, n - 1)) * deviation
+    error, freedom = _standard_error(kept, None if classes is None else classes[present])
+    detectable = (t.ppf(1 - LEVEL / 2, freedom) + t.ppf(POWER, freedom)) * error
     return Pair(difference, p, float(wilcoxon(kept).pvalue), higher, float(detectable))
+
+
+def _standard_error(
+    apart: NDArray[np.float64], classes: NDArray[np.generic] | None
+) -> tuple[float, int]:
+    """Return the standard error of a mean over images or classes, and its degrees of freedom.
+
+    A class of one image adds nothing, as in ``class_mean_interval``.
+    """
+    if classes is None:
+        return float(apart.std(ddof=1) / np.sqrt(len(apart))), len(apart) - 1
+    groups = [apart[classes == each] for each in np.unique(classes)]
+    several = [each for each in groups if len(each) > 1]
+    variance = sum(each.var(ddof=1) / len(each) for each in several)
+    freedom = sum(len(each) - 1 for each in several)
+    return float(np.sqrt(variance) / len(groups)) if several else np.nan, freedom
 
 
 def weighted(
@@ -116,12 +131,17 @@ def sign_flip(apart: ArrayLike, *, tests: int = 1, seed: int = 0) -> list[float]
     return [float(each) / (total if everything else total + 1) for each in as_far]
 
 
-def holm(ps: Sequence[float]) -> list[float]:
-    """Correct p-values for their number (Holm 1979), in the order given; in [0, 1]."""
+def holm(ps: Sequence[float], tests: int = 0) -> list[float]:
+    """Correct p-values for their number (Holm 1979), in the order given; in [0, 1].
+
+    They may be some of more ``tests``, whose other p-values are not known: it is then as if none
+    of those had been rejected.
+    """
+    count = max(tests, len(ps))
     given = np.asarray(ps, dtype=float)
     order = np.argsort(given, kind="stable")
     corrected = np.empty_like(given)
-    stepped = given[order] * np.arange(len(given), 0, -1)
+    stepped = given[order] * (count - np.arange(len(given)))
     corrected[order] = np.minimum(np.maximum.accumulate(stepped), 1)
     return [float(p) for p in corrected]
 
@@ -153,9 +173,13 @@ def ranks(
     n = given.shape[1]
     if n == 0:
         return [Mean(np.nan, np.nan, np.nan, 0)] * len(given)
-    given = weighted(given, None if classes is None else np.asarray(classes)[present])
+    kept = np.zeros(n) if classes is None else np.asarray(classes)[present]
+    given = weighted(given, None if classes is None else kept)
     source = np.random.default_rng(seed)
-    drawn = source.multinomial(n, np.full(n, 1 / n), size=resamples)  # [resamples, N]
+    drawn = np.empty((resamples, n), dtype=int)
+    for each in np.unique(kept):  # within classes, as ``class_mean_interval`` draws
+        own = kept == each
+        drawn[:, own] = source.multinomial(own.sum(), np.full(own.sum(), 1 / own.sum()), resamples)
     value = rankdata(_rounded(given.mean(1)))
     again = rankdata(_rounded(drawn @ given.T / n), axis=1)  # [resamples, methods]
     low, high = np.percentile(again, [2.5, 97.5], axis=0)

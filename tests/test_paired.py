@@ -76,7 +76,27 @@ def test_means_over_classes_weigh_an_image_by_its_class():
     assert pair.difference.value == 0.5  # of 0 and 1; over images it is a quarter
 
 
+def test_over_classes_the_detectable_difference_is_that_of_draws_within_them():
+    source = np.random.default_rng(4)
+    apart = 0.1 + source.normal(0, 0.001, size=100)
+    classes = np.repeat([0, 1], [90, 10])
+    (pair,) = compare([apart], classes, tests=1)
+    parts = [apart[:90], apart[90:]]
+    error = np.sqrt(sum(part.var(ddof=1) / len(part) for part in parts)) / 2
+    assert pair.detectable == pytest.approx((1.98447 + 0.84521) * error, rel=1e-3)  # t, 98 d.f.
+    assert pair.detectable < pair.difference.value
+
+
+def test_ranks_over_classes_draw_images_within_them():
+    apart = np.r_[np.ones(90), np.full(10, -0.9)]  # over classes .05, surely above 0
+    found = ranks(
+        [apart, np.zeros(100)], higher_is_better=True, classes=np.repeat([0, 1], [90, 10])
+    )
+    assert [tuple(each)[:3] for each in found] == [(1, 1, 1), (2, 2, 2)]
+
+
 def test_holms_correction_by_hand():
+    assert holm([0.01, 0.02], tests=5) == pytest.approx([0.05, 0.08])
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.5, 0.9]) == [1.0, 1.0]
     assert holm([]) == []
