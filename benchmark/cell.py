@@ -25,8 +25,8 @@ from benchmark.records import RunFolder
 from benchmark.resolution import native_resolution
 from benchmark.substrates import Substrate
 
-# These choose images or where they lie; they change no image's result.
-CHOOSES_IMAGES = ("limit", "seed", "manifest", "root")
+# These choose images or where they lie, or name classes; they change no image's result.
+CHOOSES_IMAGES = ("limit", "seed", "manifest", "root", "classes")
 # These choose where weights lie; in the key stands what was found there.
 CHOOSES_WEIGHTS = ("weights", "weights_root", "pretrained", "pass_batch")
 CHOOSES_FILES = ("masker",)  # of a method, likewise

@@ -182,6 +182,7 @@ def prepare() -> None:
             )
     OmegaConf.register_new_resolver("by_res", _by_res, replace=True)
     OmegaConf.register_new_resolver("methods", _methods, replace=True)
+    OmegaConf.register_new_resolver("wandb_mode", _wandb_mode, replace=True)
     OmegaConf.register_new_resolver("conf", lambda name: str(CONF / name), replace=True)
     OmegaConf.register_new_resolver("cells", _cells, replace=True)
     Plugins.instance().register(TorchvisionConfigs)
@@ -222,6 +223,11 @@ def _by_res(res: int, values: DictConfig, *, _node_: Any) -> Any:
     known = ", ".join(str(each) for each in table)
     key = _node_._get_full_key(None)
     raise BadInput(f"{key} has no value for res={res}: use res={known}, or give {key}=...")
+
+
+def _wandb_mode(named: str) -> str:
+    """Translate the older names that Weights & Biases takes in WANDB_MODE."""
+    return {"dryrun": "offline", "run": "online"}.get(named, named)
 
 
 def _cells(node: DictConfig, given: Sequence[str]) -> str:

@@ -29,6 +29,7 @@ def page(explorer: Explorer, weights_root: str | None) -> Any:
     import gradio as gr  # noqa: PLC0415 - not installed unless asked for
 
     known = models(weights_root)
+    kept = tempfile.TemporaryDirectory()  # of the last figure, for as long as the page is served
     with gr.Blocks(title="Saliency explorer", analytics_enabled=False) as blocks:
         gr.Markdown("# Which pixels made the network decide so?")
         state = gr.State(None)  # the picture that is explained
@@ -72,39 +73,45 @@ def page(explorer: Explorer, weights_root: str | None) -> Any:
                 return None, None, gr.Dropdown([], value=None)
             return shown(name, explorer.upload(image))
 
-        def changed(name: str) -> Any:
-            return gr.Dropdown(explorer.examples(name), value=None)
+        def changed(name: str) -> tuple[Any, None, None, None, Any]:
+            """Forget the picture: the classes that are offered are another model's."""
+            offered = gr.Dropdown(explorer.examples(name), value=None)
+            return offered, None, None, None, gr.Dropdown([], value=None)
 
         def explained(
             name: str, picture: Picture | None, number: int | None, names: list[str], cells: int
         ) -> Iterator[tuple[Any, Any, str, Any]]:
             if picture is None or number is None or not names:
                 raise gr.Error("choose an image, a class and at least one method")
-            pixels = explorer.pixels(name, picture)
+            pixels = _polite(explorer.pixels)(name, picture)
             results: list[Result] = []
             for result in explorer.explain(name, picture, names, res=cells, target=number):
                 results.append(result)
                 yield (*_views(pixels, results), None)
-            yield (*_views(pixels, results), _saved(pixels, results))
+            file = Path(kept.name) / "explained.pdf"
+            side_by_side(pixels, results).savefig(file)
+            yield (*_views(pixels, results), str(file))
 
-        def polite(function: Any) -> Any:
-            """Say what a user got wrong, in Gradio's way."""
-
-            def told(*given: Any) -> Any:
-                try:
-                    return function(*given)
-                except (BadInput, UnreadableImage, OSError) as error:
-                    raise gr.Error(str(error)) from error
-
-            return told
-
-        model.change(polite(changed), model, example)
-        example.input(polite(chosen), [model, example], [state, seen, target])
-        upload.input(polite(uploaded), [model, upload], [state, seen, target])
+        model.change(_polite(changed), model, [example, upload, state, seen, target])
+        example.input(_polite(chosen), [model, example], [state, seen, target])
+        upload.input(_polite(uploaded), [model, upload], [state, seen, target])
         run.click(
             explained, [model, state, target, methods, res], [figure, table, commands, download]
         )
     return blocks
+
+
+def _polite(function: Any) -> Any:
+    """Say what a user got wrong, in Gradio's way."""
+    import gradio as gr  # noqa: PLC0415 - not installed unless asked for
+
+    def told(*given: Any) -> Any:
+        try:
+            return function(*given)
+        except (BadInput, UnreadableImage, OSError) as error:
+            raise gr.Error(str(error)) from error
+
+    return told
 
 
 def _views(pixels: Any, results: list[Result]) -> tuple[Any, list[list[object]], str]:
@@ -119,12 +126,6 @@ def _numbers(result: Result) -> list[object]:
         return [None] * 5
     scores = [round(result.values[name], 4) for name in ("deletion", "insertion")]
     return [*scores, round(result.seconds, 3), *result.passes]
-
-
-def _saved(pixels: Any, results: list[Result]) -> str:
-    file = Path(tempfile.mkdtemp()) / "explained.pdf"
-    side_by_side(pixels, results).savefig(file)
-    return str(file)
 
 
 def main() -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 import shlex
-import time
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -20,13 +19,14 @@ from torchvision.models import list_models
 
 from benchmark.cell import Cell, device_of
 from benchmark.config import build, load
-from benchmark.errors import BadInput
+from benchmark.errors import BadInput, UnreadableImage
 from benchmark.figure_parts import COLOUR_OF, CURVES, INCHES, draw_axes, overlay, without_ticks
 from benchmark.images import resize_heatmaps
 from benchmark.interfaces import Dataset
 from benchmark.model_sources import SUFFIXES
 from benchmark.models import ImageClassifier
 from benchmark.resolution import native_resolution
+from benchmark.runtime import clock
 
 OWN = ("scenes_vgg", "scenes_resnet")  # models that come with the project
 TOP = 5  # classes offered
@@ -70,6 +70,8 @@ class Explorer:
             overrides: as for ``python -m benchmark``: device, protocol and the like.
             folder: where uploaded images are kept, so that the command lines shown find them.
         """
+        if load(*overrides).attack:
+            raise BadInput("the explorer shows images as they are: leave out attack=...")
         self.overrides = tuple(overrides)
         self.folder = folder
 
@@ -90,7 +92,8 @@ class Explorer:
         if min(image.size) < 1:
             raise BadInput("the image has no pixels")
         upright = ImageOps.exif_transpose(image).convert("RGB")
-        name = hashlib.sha256(upright.tobytes()).hexdigest()[:12] + ".png"
+        content = repr(upright.size).encode() + upright.tobytes()
+        name = hashlib.sha256(content).hexdigest()[:12] + ".png"
         self.folder.mkdir(parents=True, exist_ok=True)
         upright.save(self.folder / name)
         given = ("dataset=folder", f"dataset.root={_quoted(self.folder)}")
@@ -106,9 +109,8 @@ class Explorer:
         chosen = (f"dataset.manifest={_quoted(manifest)}", "dataset.limit=null")
         return Picture((*given, *chosen), image_id)
 
-    @staticmethod
-    def _dataset(given: Sequence[str]) -> Dataset:
-        dataset: Dataset = build(load(*given).dataset, "dataset")
+    def _dataset(self, given: Sequence[str]) -> Dataset:
+        dataset: Dataset = build(load(*self.overrides, *given).dataset, "dataset")
         return dataset
 
     def pixels(self, model: str, picture: Picture) -> NDArray[np.float32]:
@@ -148,7 +150,7 @@ class Explorer:
                     how = "area" if native > res else "bilinear"
                     given.append(f"resize={how}")
                 yield self._explained(cell, picture, method, given, res)
-            except BadInput as error:
+            except (BadInput, UnreadableImage, RuntimeError) as error:  # such as out of memory
                 yield Result(method, _command(given), str(error))
 
     @staticmethod
@@ -157,9 +159,9 @@ class Explorer:
     ) -> Result:
         batch = cell.batch([picture.id])
         cell.model.begin_count(1)
-        begin = time.perf_counter()
+        begin = clock(cell.model)
         heatmaps = cell.method(cell.model, batch)
-        seconds = time.perf_counter() - begin
+        seconds = clock(cell.model) - begin
         passes = float(cell.model.forward_passes[0]), float(cell.model.backward_passes[0])
         if heatmaps.shape[-1] != res:
             heatmaps = resize_heatmaps(heatmaps, res, given[-1].removeprefix("resize="))

@@ -93,7 +93,7 @@ class RunFolder:
     def log(self, entry: Row) -> None:
         """Add a line on what was started or ended, with the time of day."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        _append_line(self.path / "log.jsonl", {"time": now, **entry})
+        append_line(self.path / "log.jsonl", {"time": now, **entry})
 
     def time(self, ids: Sequence[str], seconds: float, peak_memory: int, *, first: bool) -> None:
         """Note how long explaining a batch took; the first of a process warms everything up."""
@@ -103,11 +103,11 @@ class RunFolder:
             "peak_memory_bytes": peak_memory,
             "warm_up": first,
         }
-        _append_line(self.path / "timing.jsonl", entry)
+        append_line(self.path / "timing.jsonl", entry)
 
     def timings(self) -> list[Row]:
         """Read the notes of ``time``."""
-        return _lines(self.path / "timing.jsonl")
+        return read_lines(self.path / "timing.jsonl")
 
     def outcomes(self) -> list[Outcome]:
         """Read what was completed here: one outcome per title, caption and manifest, newest last.
@@ -115,7 +115,7 @@ class RunFolder:
         Starts that differ only in their metrics are one outcome with all of them.
         """
         merged: dict[str, Outcome] = {}
-        for entry in _lines(self.path / "log.jsonl"):
+        for entry in read_lines(self.path / "log.jsonl"):
             if entry["event"] != "end":
                 continue
             outcome = outcome_of(entry)
@@ -130,7 +130,7 @@ class RunFolder:
 
     def starts(self) -> list[tuple[Row, Row | None]]:
         """Read each start's settings, versions and command, and how it ended: None if killed."""
-        entries = _named(_lines(self.path / "log.jsonl"))
+        entries = _named(read_lines(self.path / "log.jsonl"))
         ends = {each["start"]: each for each in entries if each["event"] != "start"}
         starts = [each for each in entries if each["event"] == "start"]
         return [(each, ends.get(each["start"])) for each in starts]
@@ -190,15 +190,15 @@ def note_failure(results: Path, settings: Row, error: str) -> None:
     now = datetime.now(UTC).isoformat(timespec="seconds")
     results.mkdir(parents=True, exist_ok=True)
     entry = {"time": now, "settings": settings, "error": error}
-    _append_line(results / "failures.jsonl", entry)
+    append_line(results / "failures.jsonl", entry)
 
 
 def failures(results: Path) -> list[Row]:
     """Read the notes of ``note_failure``, newest last."""
-    return _lines(results / "failures.jsonl")
+    return read_lines(results / "failures.jsonl")
 
 
-def _lines(path: Path) -> list[Row]:
+def read_lines(path: Path) -> list[Row]:
     """Read a log, leaving out what a kill has torn."""
     rows = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
@@ -218,7 +218,7 @@ def _named(entries: list[Row]) -> list[Row]:
     return entries
 
 
-def _append_line(path: Path, entry: Row) -> None:
+def append_line(path: Path, entry: Row) -> None:
     """Add a line to a log, on a line of its own also where the last one was torn."""
     append(path, (b"\n" if _is_torn(path) else b"") + (json.dumps(entry) + "\n").encode())
 

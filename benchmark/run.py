@@ -99,7 +99,7 @@ class _Run:
         ids = []
         for image_id in chosen:
             try:
-                known = self.explained.rows.get(image_id)
+                known = self.explained.rows.get(image_id) or self.attacked.rows.get(image_id)
                 if known and known["digest"] != self.cell.dataset.digest(image_id):
                     raise BadInput(
                         f"{image_id} or its annotation has changed since {self.cell.folder.path} "
@@ -120,7 +120,8 @@ class _Run:
             return group
         if new := [item for item in group if item.id not in self.attacked.rows]:
             made = self.cell.attacked(new, self.cell.attack)
-            rows = [{"id": item.id, "clean": clean} for item, clean in made]
+            digest = self.cell.dataset.digest
+            rows = [{"id": each.id, "digest": digest(each.id), "clean": was} for each, was in made]
             self.attacked.append(rows, [{"image": item.image.numpy()} for item, _ in made])
         stored = [torch.from_numpy(self.attacked.array(item.id, "image")) for item in group]
         return [item._replace(image=image) for item, image in zip(group, stored, strict=True)]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
@@ -14,27 +13,29 @@ from numpy.typing import NDArray
 from PIL import Image
 from wandb.plot.custom_chart import CustomChart
 
-from benchmark.collect import Collected, collect, runtime_means
+from benchmark.collect import collect, runtime_means
 from benchmark.curve_figures import curve_figure, image_curves
 from benchmark.errors import BadInput, UnreadableImage
 from benchmark.experiment import Composed
 from benchmark.experiment_table import caption
-from benchmark.figure_parts import CURVES, Run, Shared, Wanted, overlay, shared
+from benchmark.figure_parts import CURVES, Run, Shared, overlay
 from benchmark.formats import TERMINAL, csv, html
 from benchmark.heatmap_figures import heatmap_grid
 from benchmark.layout import entries, grid, headings_of
 from benchmark.records import Outcome, RunFolder
+from benchmark.report.sources import Group, of_experiment
 from benchmark.stages import Row
 from benchmark.stats import mean_band
 from benchmark.summary import per_image, summary
 
+LARGE = ("heatmaps", "attacked")  # stages whose numbers are not logged
 PICTURES = 4  # images of an experiment's heatmap figure
 
 
 def log_cell(run: wandb.Run, folder: RunFolder, outcome: Outcome, images: int) -> None:
     """Log the means with intervals, a line per image, some images with heatmaps, and the records.
 
-    The heatmaps' numbers stay where they are: they may be gigabytes.
+    The heatmaps' numbers and attacked images stay where they are: they may be gigabytes.
     """
     table = per_image(folder, outcome)
     for name, mean in summary(table, list(outcome.stages)).items():
@@ -55,7 +56,7 @@ def log_cell(run: wandb.Run, folder: RunFolder, outcome: Outcome, images: int) -
     artifact = wandb.Artifact(f"records-{folder.path.name}", "records", metadata=folder.identity())
     for file in sorted(folder.path.rglob("*")):
         name = str(file.relative_to(folder.path))
-        if file.is_file() and not (name.startswith(("heatmaps", ".")) and file.suffix == ".f32"):
+        if file.is_file() and not (name.startswith((*LARGE, ".")) and file.suffix == ".f32"):
             artifact.add_file(str(file), name)
     run.log_artifact(artifact)
 
@@ -124,23 +125,18 @@ def log_experiment(run: wandb.Run, composed: Composed) -> None:
     )
     run.summary["caption"] = notes
     left_out = []
-    for column in experiment.columns:
-        own = [cell for cell in cells if cell.column == column and cell.images is not None]
+    for group in of_experiment(composed, cells).groups:
         try:
-            run.log(_figures(column, own))
+            run.log(_figures(group))
         except (BadInput, UnreadableImage, OSError) as error:  # the table is there without
-            left_out.append(f"{column}: {error}")
+            left_out.append(f"{group.title}: {error}")
     run.summary["figures_left_out"] = left_out
 
 
-def _figures(column: str, cells: Sequence[Collected]) -> dict[str, wandb.Image]:
-    if not cells:
-        return {}
-    paths = [Path(cell.run) for cell in cells]
-    sizes = {cell.start["settings"]["res"] for cell in cells}
-    res = sizes.pop() if len(sizes) == 1 else None
-    figures = {f"heatmaps, {column}": heatmap_grid(shared(paths, Wanted(res)), PICTURES)}
-    if all(set(CURVES) <= set(cell.means) for cell in cells):
-        common = shared(paths, Wanted(res, metrics=CURVES), ("data", "protocol"))
-        figures[f"curves, {column}"] = curve_figure(common)
+def _figures(group: Group) -> dict[str, wandb.Image]:
+    figures = {f"heatmaps, {group.title}": heatmap_grid(group.shared, PICTURES)}
+    if set(CURVES) <= {*group.metrics} and all(
+        set(CURVES) <= {*each.run.outcome.stages} for each in group.contestants
+    ):
+        figures[f"curves, {group.title}"] = curve_figure(group.shared)
     return {name: _drawn(figure) for name, figure in figures.items()}

@@ -8,6 +8,7 @@ and what could not be logged costs no result.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -21,8 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.config import build, load
 from benchmark.errors import BadInput
-from benchmark.files import append
-from benchmark.records import RunFolder, outcome_of
+from benchmark.records import RunFolder, append_line, outcome_of, read_lines
 from benchmark.stages import Row
 
 if TYPE_CHECKING:
@@ -113,7 +113,8 @@ def log_run(tracking: Tracking, folder: RunFolder, start: Row, end: Row) -> str:
 def log_table(tracking: Tracking, composed: Composed) -> str:
     """Log an experiment's table and figures, whatever happens; the line that ``log_run`` gives."""
     tracking = replace(tracking, group=tracking.group or composed.name)
-    identity = _short_hash([composed.name, *composed.given])
+    given = [each for each in composed.given if not each.startswith("wandb.")]
+    identity = _short_hash([composed.name, composed.folder, *given])
 
     def logged() -> str:
         from benchmark.tracked import log_experiment  # noqa: PLC0415 - reads images, with torch
@@ -130,12 +131,9 @@ def is_logged(tracking: Tracking, folder: RunFolder, start: Row, end: Row) -> bo
     """Whether these very results are logged already, in this mode and project."""
     identity = _identity(folder, start, end)
     wanted = (identity, tracking.mode.name, tracking.project, tracking.entity)
-    ledger = folder.path / LEDGER
-    lines = ledger.read_text(encoding="utf-8").splitlines() if ledger.is_file() else []
-    entries = [json.loads(line) for line in lines]
     return any(
         (each["id"], each["mode"], each["project"], each["entity"]) == wanted and not each["error"]
-        for each in entries
+        for each in read_lines(folder.path / LEDGER)
     )
 
 
@@ -171,8 +169,9 @@ def _noted(tracking: Tracking, ledger: Path, identity: str, logged: Callable[[],
         "place": place,
         "error": error,
     }
-    ledger.parent.mkdir(parents=True, exist_ok=True)
-    append(ledger, (json.dumps(entry) + "\n").encode())
+    with contextlib.suppress(OSError):  # what is not noted is logged once more
+        ledger.parent.mkdir(parents=True, exist_ok=True)
+        append_line(ledger, entry)
     if error:
         return f"not logged to Weights & Biases: {error}"
     online = tracking.mode is Mode.online
@@ -189,7 +188,10 @@ def main() -> int:
         metavar="WHAT",
         help="folders of runs, or an experiment with what it was run with; and wandb.KEY=VALUE",
     )
-    given: list[str] = parser.parse_args().sync
+    parser.add_argument("--config-dir", help="where an experiment of your own lies")
+    arguments = parser.parse_args()
+    folder = str(Path(arguments.config_dir).resolve()) if arguments.config_dir else ""
+    given: list[str] = arguments.sync
     settings = [each for each in given if each.startswith("wandb.")]
     what = [each for each in given if each not in settings]
     try:
@@ -203,7 +205,7 @@ def main() -> int:
         else:
             from benchmark.experiment import read  # noqa: PLC0415 - only here
 
-            lines = [log_table(tracking, read(what[0], what[1:]))]
+            lines = [log_table(tracking, read(what[0], what[1:], folder))]
     except (BadInput, OSError) as error:
         print(f"benchmark.tracking: {error}", file=sys.stderr)
         return 2

@@ -37,6 +37,8 @@ class InsertionNeeded:
     def from_curves(self, curves: Mapping[str, Tensor]) -> Scores:
         """Do the same with insertion curves, ``scores`` and ``fractions`` [B, points]."""
         scores, fractions = (curves[name].double().cpu() for name in ("scores", "fractions"))
+        if not scores.isfinite().all():
+            raise BadInput("insertion_needed: an insertion curve holds NaN or infinity")
         wanted = self.share * scores[:, -1:]
         after = (scores >= wanted).int().argmax(1, keepdim=True)  # the first; the last one has it
         before = (after - 1).clamp(min=0)

@@ -8,6 +8,7 @@ from cells import Listener
 from PIL import Image
 
 from benchmark.config import load
+from benchmark.errors import BadInput
 from benchmark.exploring import Explorer, models, side_by_side
 from benchmark.run import run
 
@@ -62,6 +63,29 @@ def test_an_upload_is_kept_and_shown_as_the_model_sees_it(explored):
     (result,) = explorer.explain("scenes_vgg", picture, ["gradcam"], res=7, target=3)
     assert not result.error
     assert "dataset=folder" in result.command
+
+
+def test_what_is_shown_is_what_is_explained_under_a_users_own_settings(tmp_path):
+    given = ["dataset.preprocess=center_crop", "dataset=folder", f"dataset.root='{tmp_path}'"]
+    explorer = Explorer(["protocol.steps=10", *given], tmp_path / "images")
+    pixels = np.zeros((224, 448, 3), np.uint8)
+    pixels[:, 112:336] = 255  # the middle, which is all that a crop leaves
+    picture = explorer.upload(Image.fromarray(pixels))
+    assert explorer.pixels("scenes_vgg", picture).min() == 1
+    (number, _, chance), *_ = explorer.classes("scenes_vgg", picture)
+    (result,) = explorer.explain("scenes_vgg", picture, ["random"], res=7, target=number)
+    assert result.curves["deletion"][1][0] == pytest.approx(chance, abs=1e-5)
+
+
+def test_images_of_one_content_and_other_shapes_are_other_images(tmp_path):
+    explorer = Explorer([], tmp_path)
+    flat, tall = (explorer.upload(Image.new("RGB", size)).id for size in ((20, 10), (10, 20)))
+    assert flat != tall
+
+
+def test_attacked_images_are_refused(tmp_path):
+    with pytest.raises(BadInput, match="leave out attack"):
+        Explorer(["attack=mi_fgsm"], tmp_path)
 
 
 def test_what_a_method_cannot_do_stands_beside_the_others_results(explored):

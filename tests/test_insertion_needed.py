@@ -147,3 +147,10 @@ def test_the_plan_counts_the_passes_of_the_curve_once(place):
     assert costs[0] == {"insertion": costs[1]["insertion_needed"]}
     assert costs[2] == costs[0] | {"insertion_needed": 0}
     assert costs[0]["insertion"] > 0
+
+
+def test_a_curve_that_is_no_number_is_refused():
+    scores = torch.tensor([[0.1, float("nan"), 0.9]])
+    metric = InsertionNeeded(protocol=protocol(), share=0.5)
+    with pytest.raises(BadInput, match="NaN or infinity"):
+        metric.from_curves({"scores": scores, "fractions": torch.tensor([[0.0, 0.5, 1.0]])})

@@ -168,6 +168,15 @@ def test_a_failure_costs_nothing_and_is_kept_until_it_is_made_good(
     assert is_logged(tracked(tmp_path, project="saliency-faithfulness"), run, *run.starts()[-1])
 
 
+def test_a_torn_note_of_what_was_logged_keeps_nothing_from_going_on(place, tmp_path):
+    ledger = place.run.path / LEDGER
+    before = ledger.read_text() if ledger.exists() else ""
+    ledger.write_text(before + '{"time": "20')
+    assert not is_logged(tracked(tmp_path, project="torn"), place.run, *place.run.starts()[-1])
+    log_run(tracked(tmp_path, project="torn"), place.run, *place.run.starts()[-1])
+    assert is_logged(tracked(tmp_path, project="torn"), place.run, *place.run.starts()[-1])
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -188,8 +197,9 @@ def test_what_cannot_be_logged_is_refused(words, said, monkeypatch, capsys, tmp_
 def test_the_command_logs_offline_unless_told_otherwise(place, tmp_path, monkeypatch):
     monkeypatch.delenv("WANDB_MODE")
     assert tracking_of(load().wandb).mode is Mode.offline
-    monkeypatch.setenv("WANDB_MODE", "online")
-    assert tracking_of(load().wandb).mode is Mode.online
+    for named, mode in (("online", Mode.online), ("dryrun", Mode.offline)):
+        monkeypatch.setenv("WANDB_MODE", named)
+        assert tracking_of(load().wandb).mode is mode
     own = [each for each in cells.choices(place.path, "res=6") if not each.startswith("results=")]
     for mode, kept, told in (("disabled", 0, 0), ("offline", 1, 1), ("offline", 1, 0)):
         words = [*own, f"results='{tmp_path}'", f"wandb.mode={mode}"]
@@ -212,6 +222,8 @@ def test_an_experiments_table_is_logged_with_its_numbers_and_its_figures(place, 
         settings = composed.settings(row, column)
         assert settings.wandb.group == "two", "cells are grouped by their experiment"
         cells.run(settings, cells.Listener())
+    # A folder holds other outcomes too; the newest is not the table's.
+    cells.start(place.path, "metric=[deletion,insertion]", "res=8", "dataset.limit=2")
     line = log_table(tracked(tmp_path, group=None), composed)
     known = read_back(tmp_path)
     assert "offline" in line and known.run.run_group == "two"

@@ -158,6 +158,7 @@ def _facts(contestant: Contestant) -> dict[str, str]:
     outcome = contestant.run.outcome
     shared = {"resolution": f"{outcome.res} × {outcome.res}"}
     shared |= {key: outcome.caption[key] for key in ALIKE}
+    shared |= {"attack": outcome.caption.get("attack", "none")}
     return shared | {"images": outcome.manifest.removesuffix(".txt")}
 
 
