@@ -219,6 +219,15 @@ def test_a_stopped_run_goes_on_with_the_images_it_has_stored(place, ran):
     assert product(copy) == product(attacked.folder.path)
 
 
+def test_an_image_that_changed_after_its_attack_is_refused(place):
+    folder, _ = start(place, BOTH, *ATTACK, "dataset.limit=1")
+    (folder.folder.path / "heatmaps.jsonl").write_bytes(b"")  # stopped before it was explained
+    (file,) = (place / "images").glob(f"{folder.ids[0]}*")
+    file.write_bytes(bytes(reversed(file.read_bytes())))
+    with pytest.raises(BadInput, match=f"{folder.ids[0]} or its annotation has changed"):
+        start(place, BOTH, *ATTACK, "dataset.limit=1")
+
+
 def test_the_plan_has_the_attacks_passes_apart_from_the_methods(place):
     settings = cells.settings(place, *ATTACK, "attack.steps=7")
     cell = Cell.open(settings)
