@@ -14,8 +14,6 @@ from benchmark.errors import BadInput
 from benchmark.experiment import Average
 from benchmark.paired import LEVEL, Pair, compare, holm, ranks, sign_flip, spread, weighted
 
-Trial = tuple[Sequence[pd.DataFrame], str]  # methods' images, and the metric they compete in
-
 
 def tables(
     contenders: Sequence[Contender], against: str = "", mean: Average = Average.images
@@ -65,26 +63,25 @@ def tables(
     return {name: frame for name, frame in frames.items() if len(frame)}
 
 
-def alike(trials: Sequence[Trial], mean: Average) -> list[list[bool]]:
+def alike(images: Sequence[pd.DataFrame], metric: str, mean: Average) -> list[bool]:
     """Say which methods are not told apart from the best, by sign flips with Holm's correction.
 
+    The best was found by comparing all with all, so the correction is for every pair.
+
     Args:
-        trials: the images of the methods, the best first, and the metric, for each column and
-            metric of a table; the correction is for all pairs of them all.
+        images: of the methods of one column of a table, the best first.
+        metric: that they compete in.
         mean: of what values are means.
 
     Returns:
-        For each trial an answer for each method but the best.
+        An answer for each method but the best.
     """
-    # The best was found by comparing all with all, so these tests are some of all pairs' tests.
-    count = sum(len(images) * (len(images) - 1) // 2 for images, _ in trials)
-    ps = []
-    for images, metric in trials:
-        (best, *rivals), classes = values_of(images, metric, mean)
-        apart = [weighted(rival[None] - best, classes)[0] for rival in rivals]
-        ps.append(sign_flip(apart, tests=count) if apart else [])
-    corrected = iter(holm([p for each in ps for p in each], count))
-    return [[next(corrected) >= LEVEL for _ in each] for each in ps]
+    count = len(images) * (len(images) - 1) // 2
+    (best, *rivals), classes = values_of(images, metric, mean)
+    if not rivals:
+        return []
+    apart = [weighted(rival[None] - best, classes)[0] for rival in rivals]
+    return [p >= LEVEL for p in holm(sign_flip(apart, tests=count), count)]
 
 
 def _by_metric(contenders: Sequence[Contender]) -> Iterator[tuple[str, str, list[Contender]]]:

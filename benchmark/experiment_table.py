@@ -74,7 +74,7 @@ def caption(composed: Composed, cells: Sequence[Collected], found: Sequence[Entr
     if any(each.alike for each in found):
         lines.append(
             "≈ not told apart from the best of its column: sign flips of the mean difference over "
-            "the same images, p above .05 after Holm's correction for all pairs of all columns"
+            "the same images, p above .05 after Holm's correction for all pairs of the column"
         )
     if undone:
         command = composed.command("benchmark", "--multirun", *composed.given)

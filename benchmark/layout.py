@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.stats import kendalltau
 
 from benchmark.collect import COSTS, Collected, State
-from benchmark.comparisons import Trial, alike
+from benchmark.comparisons import alike
 from benchmark.experiment import Experiment, Layout, Shown
 from benchmark.published import Published, published
 from benchmark.stats import Mean
@@ -68,26 +68,22 @@ def entries(experiment: Experiment, cells: Sequence[Collected]) -> list[Entry]:
 
 def _marked(experiment: Experiment, found: list[Entry]) -> list[Entry]:
     """Mark the entries that are not told apart from the best of their column."""
-    rivals: list[Entry] = []
-    trials: list[Trial] = []
+    same: set[tuple[str, str, str]] = set()
     for column, metric in dict.fromkeys((each.column, each.metric) for each in found):
         own = [
-            (each, each.cell.images)
+            (each.row, each.cell.images)
             for each in sorted(found, key=lambda each: not each.best)
             if (each.column, each.metric) == (column, metric)
             and metric not in COSTS
             and not math.isnan(each.value)
             and each.cell.images is not None
         ]
-        if own and own[0][0].best:
-            rivals += [each for each, _ in own[1:]]
-            trials.append(([images for _, images in own], metric))
-    answers = [answer for each in alike(trials, experiment.mean) for answer in each]
-    same = {
-        (each.row, each.column, each.metric)
-        for each, answer in zip(rivals, answers, strict=True)
-        if answer
-    }
+        answers = alike([images for _, images in own], metric, experiment.mean) if own else []
+        same |= {
+            (row, column, metric)
+            for (row, _), answer in zip(own[1:], answers, strict=True)
+            if answer
+        }
     return [
         each._replace(alike=not each.best and (each.row, each.column, each.metric) in same)
         for each in found
