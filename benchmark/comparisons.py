@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 
@@ -144,7 +145,7 @@ def _seeds(contenders: Sequence[Contender], mean: Average) -> Iterator[dict[str,
             values, classes = values_of([each.images for each in runs.values()], metric, mean)
             found = spread(weighted(values, classes))
             yield {
-                "group": first.group,
+                "group": re.sub(r" seed \d+", "", first.group),
                 "method": first.name,
                 "metric": metric,
                 "n": int((~np.isnan(values).any(0)).sum()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -101,7 +102,7 @@ class Composed(NamedTuple):
     def command(self, module: str, *options: str) -> str:
         """Write a command line on this experiment: ``python -m benchmark.tables ...``."""
         folder = ["--config-dir", self.folder] if self.folder else []
-        return " ".join(["python -m", module, *folder, *options])
+        return " ".join(["python -m", module, *map(shlex.quote, [*folder, *options])])
 
 
 def read(name: str, overrides: Sequence[str], folder: str = "") -> Composed:
@@ -112,6 +113,8 @@ def read(name: str, overrides: Sequence[str], folder: str = "") -> Composed:
     Raises:
         BadInput: there is none of this name, or something in it is wrong.
     """
+    if "/" in name:
+        raise BadInput(f"there is no folder {name}, and experiments have names such as table1")
     given = [f"+experiment={name}", *overrides]
     config, _ = composed("config", [*_places(folder), *given])
     experiment = experiment_of(config)

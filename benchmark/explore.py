@@ -36,7 +36,8 @@ def page(explorer: Explorer, weights_root: str | None) -> Any:
         with gr.Row():
             with gr.Column(scale=1):
                 model = gr.Dropdown(known, value=known[0], label="model")
-                example = gr.Dropdown(explorer.examples(known[0]), label="an image of its data set")
+                offered = explorer.examples(known[0])
+                example = gr.Dropdown(offered, value=None, label="choose an image of its data set")
                 upload = gr.Image(type="pil", sources=["upload"], label="or one of yours")
             with gr.Column(scale=1):
                 seen = gr.Image(
@@ -95,6 +96,9 @@ def page(explorer: Explorer, weights_root: str | None) -> Any:
         model.change(_polite(changed), model, [example, upload, state, seen, target])
         example.input(_polite(chosen), [model, example], [state, seen, target])
         upload.input(_polite(uploaded), [model, upload], [state, seen, target])
+        results = [figure, table, commands, download]
+        for changes in (model.change, example.input, upload.input):
+            changes(lambda: (None, None, None, None), None, results)  # they are of another image
         run.click(
             explained, [model, state, target, methods, res], [figure, table, commands, download]
         )
@@ -138,7 +142,7 @@ def main() -> int:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when it is imported
     os.environ["HF_HUB_OFFLINE"] = "1"
     try:
-        import gradio as gr  # noqa: PLC0415 - not installed unless asked for
+        import gradio  # noqa: F401, PLC0415 - not installed unless asked for
     except ImportError:
         print('benchmark.explore: needs Gradio: pip install -e ".[explore]"', file=sys.stderr)
         return 2
@@ -150,7 +154,18 @@ def main() -> int:
     except (BadInput, OSError) as error:
         print(f"benchmark.explore: {error}", file=sys.stderr)
         return 2
-    print(f"http://{arguments.host}:{arguments.port}")
+    print(f"serving http://{arguments.host}:{arguments.port} until it is stopped", flush=True)
+    try:
+        _serve(blocks, arguments)
+    except OSError as error:
+        print(f"benchmark.explore: {str(error).partition('.')[0]}: try --port", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _serve(blocks: Any, arguments: argparse.Namespace) -> None:
+    import gradio as gr  # noqa: PLC0415 - not installed unless asked for
+
     blocks.launch(
         server_name=arguments.host,
         server_port=arguments.port,
@@ -160,7 +175,6 @@ def main() -> int:
         footer_links=[],
         theme=gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
     )
-    return 0
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from benchmark.stats import Mean, class_mean_interval, mean_interval
 def per_image(folder: RunFolder, outcome: Outcome) -> pd.DataFrame:
     """Collect one line per image, in the order of the manifest.
 
-    Columns: id, target, label, predicted, correct, score_on_image, score_on_baseline, every
+    Columns: id, target, label (-1 for none), predicted, correct (None without a label), score_on_image, score_on_baseline, every
     metric, forward_passes, backward_passes, seconds, protocol, and warm_up where the time
     includes the start of a process; under an attack also clean, the class that was seen before, and
     fooled.
@@ -23,6 +23,8 @@ def per_image(folder: RunFolder, outcome: Outcome) -> pd.DataFrame:
     explained = folder.stage("heatmaps").rows
     table = pd.DataFrame([explained[image_id] for image_id in ids])
     table = table.drop(columns=["digest", "arrays", "arrays_crc"])
+    if (unlabelled := table["label"] < 0).any():
+        table["correct"] = table["correct"].astype(object).mask(unlabelled, None)
     for metric, stage in outcome.stages.items():
         rows = folder.stage(stage).rows
         values = [rows[image_id]["value"] for image_id in ids]

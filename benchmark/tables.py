@@ -113,15 +113,18 @@ def main() -> int:
             if arguments.plan:
                 from benchmark.plan import plan  # noqa: PLC0415 - counts passes, with torch
 
-                console.print(plan(composed))
+                with Console(stderr=True).status("counting passes, method by method"):
+                    shown = plan(composed)
+                console.print(shown)
             elif arguments.write:
                 for file in write_table(composed, arguments.write):
                     print(f"written to {file}")
             else:
                 print_table(composed, console)
             return 0
-        if arguments.overrides:
-            raise BadInput(f"{arguments.overrides[0]}: a folder takes no settings")
+        if arguments.overrides or arguments.plan:
+            lost = [*arguments.overrides, "--plan"][0]
+            raise BadInput(f"{lost}: a folder takes no settings and no --plan")
         tables = overview(Path(arguments.what))
         if arguments.write:
             write_whole(arguments.write, _rendered(tables, arguments.write.suffix))

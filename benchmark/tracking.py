@@ -236,4 +236,7 @@ def _sync(tracking: Tracking, path: Path) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # Settings are built of the module's own classes, which are not those of the one that is run.
+    from benchmark import tracking  # noqa: PLW0406 - as said above
+
+    sys.exit(tracking.main())

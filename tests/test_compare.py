@@ -156,6 +156,12 @@ def test_what_cannot_be_compared_is_refused(runs, more, said, monkeypatch, capsy
     assert said in capsys.readouterr().err
 
 
+def test_a_folder_that_is_not_there_is_called_one(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["compare", "results/nowhere"])
+    assert compare.main() == 2
+    assert "there is no folder results/nowhere" in capsys.readouterr().err
+
+
 def test_an_empty_folder_is_refused(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["compare", str(tmp_path)])
     assert compare.main() == 2

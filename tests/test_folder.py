@@ -63,6 +63,8 @@ def test_what_is_not_there_is_refused(images, tmp_path_factory):
         build(load("dataset=folder").dataset, "dataset")
     with pytest.raises(BadInput, match="holds no image"):
         folder(tmp_path_factory.mktemp("empty")).ids()
+    with pytest.raises(BadInput, match="nowhere is no folder"):
+        folder(images / "nowhere").ids()
     with pytest.raises(BadInput, match="one class name per line"):
         _ = folder(images, "dataset.classes=nowhere.txt").class_names
     with pytest.raises(UnreadableImage, match="no such image"):

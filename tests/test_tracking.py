@@ -1,7 +1,9 @@
 """What stands on Weights & Biases, read back from its own files."""
 
 import json
+import runpy
 import struct
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -207,6 +209,16 @@ def test_the_command_logs_offline_unless_told_otherwise(place, tmp_path, monkeyp
         assert done.code == 0, done.err
         assert done.out.count("Weights & Biases, offline: ") == told
         assert len(list(tmp_path.glob("wandb/offline-run-*"))) == kept
+
+
+def test_the_command_as_it_is_typed_knows_what_disabled_and_online_mean(place, monkeypatch, capsys):
+    words = ["tracking", "--sync", str(place.run.path), "wandb.mode=disabled"]
+    monkeypatch.setattr("sys.argv", words)
+    with pytest.raises(SystemExit) as ended, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # runpy's, that the module was imported before
+        runpy.run_module("benchmark.tracking", run_name="__main__")
+    assert ended.value.code == 2
+    assert "wandb.mode=disabled logs nothing" in capsys.readouterr().err
 
 
 def test_an_experiments_table_is_logged_with_its_numbers_and_its_figures(place, tmp_path):

@@ -44,6 +44,8 @@ class Folder:
     def files(self) -> Mapping[str, Path]:
         """Every image by its id; BadInput where there is none."""
         root = Path(self.root or "").expanduser()
+        if not root.is_dir():
+            raise BadInput(f"dataset.root={root} is no folder")
         files = [each for each in sorted(root.rglob("*")) if each.suffix.lower() in SUFFIXES]
         if not files:
             raise BadInput(f"dataset.root={root} holds no image ({', '.join(SUFFIXES)})")
