@@ -14,10 +14,10 @@ from benchmark.stats import Mean, class_mean_interval, mean_interval
 def per_image(folder: RunFolder, outcome: Outcome) -> pd.DataFrame:
     """Collect one line per image, in the order of the manifest.
 
-    Columns: id, target, label (-1 for none), predicted, correct (None without a label), score_on_image, score_on_baseline, every
-    metric, forward_passes, backward_passes, seconds, protocol, and warm_up where the time
-    includes the start of a process; under an attack also clean, the class that was seen before, and
-    fooled.
+    Columns: id, target, label (-1 is none), predicted, correct (None without a label),
+    score_on_image, score_on_baseline, every metric, forward_passes, backward_passes, seconds,
+    protocol, and warm_up where the time includes the start of a process; under an attack also
+    clean, the class that was seen before, and fooled.
     """
     ids = folder.ids(outcome.manifest)
     explained = folder.stage("heatmaps").rows
