@@ -30,9 +30,6 @@ CHOOSES_IMAGES = ("limit", "seed", "manifest", "root", "classes")
 # These choose where weights lie; in the key stands what was found there.
 CHOOSES_WEIGHTS = ("weights", "weights_root", "pretrained", "pass_batch")
 CHOOSES_FILES = ("masker",)  # of a method, likewise
-WRAPPED = "method@method.of"  # what is chosen here stands in the title as part of the method
-# These show in a row's caption in any case.
-SHOWN = ("model.architecture", "model.precision", "dataset.preprocess", "dataset.split")
 
 
 @dataclass(frozen=True)
@@ -84,12 +81,12 @@ class Cell:
                 f"to {len(model.class_names) - 1}"
             )
         identity = {
-            "method": _plain(settings.method, CHOOSES_FILES),
+            "method": plain_node(settings.method, CHOOSES_FILES),
             "target": settings.target,
             "seed": settings.seed,
-            "baseline": _plain(settings.baseline),
-            "dataset": _plain(settings.dataset, CHOOSES_IMAGES),
-            "model": _plain(settings.model, CHOOSES_WEIGHTS),
+            "baseline": plain_node(settings.baseline),
+            "dataset": plain_node(settings.dataset, CHOOSES_IMAGES),
+            "model": plain_node(settings.model, CHOOSES_WEIGHTS),
             "weights_sha256": weights_hash(model.network),
             "mean": model.mean.tolist(),
             "std": model.std.tolist(),
@@ -103,13 +100,13 @@ class Cell:
         if data := fingerprints_of(model, method):  # what the settings do not name
             identity["method_data"] = data
         if settings.attack:
-            identity["attack"] = _plain(settings.attack)
+            identity["attack"] = plain_node(settings.attack)
         native = native_resolution(method, model)
         resized = settings.resize is not Resize.refuse and native != settings.res
         stages = {}
         for name, metric in metrics.items():
             made_by = {
-                "metric": _plain(settings.metric[name]),
+                "metric": plain_node(settings.metric[name]),
                 "code": code_hash(*modules_of(metric)),
                 "resized": [settings.res, settings.resize.name] if resized else None,
             }
@@ -202,83 +199,6 @@ class Cell:
             "stages": self.stages,
         }
 
-    def title(self) -> str:
-        """Name the method, any that it was told to wrap, and whatever else was changed about it."""
-        settings = self.settings
-        resized = "" if self.heatmaps == "heatmaps" else f" (resize={settings.resize.name})"
-        within = dict(each.split("=", 1) for each in settings.overrides if each.startswith(WRAPPED))
-        methods = [settings.choices["method"], *(within[place] for place in sorted(within))]
-        shape = f"{' of '.join(methods)} at {settings.res} x {settings.res}"
-        return shape + resized + self._changed("method")
-
-    def about(self) -> str:
-        """Say what the method is called, who published it, and in a line what it does.
-
-        Where it wraps another, that one's too.
-        """
-        lines, node = [], self.settings.method
-        while node is not None and (told := node.get(ABOUT)):
-            lines.append(f"{told['name']} ({told['paper']}), {told['line']}")
-            node = node.get("of")
-        return f"{self.settings.choices['method']}: {'; of '.join(lines)}" if lines else ""
-
-    def _target_in_words(self) -> str:
-        target = self.settings.target
-        if target in (PREDICTED, LABEL):
-            return f"{target} class"
-        return f"class {target}, {self.model.class_names[int(target)]}"
-
-    def _attack_in_words(self) -> dict[str, str]:
-        """Name the attack with all its values: without them it says nothing."""
-        if not self.settings.attack:
-            return {}
-        values = _plain(self.settings.attack, ("_target_",))
-        named = [f"{name}={value}" for name, value in values.items()]
-        return {"attack": " ".join([self.settings.choices["attack"], *named])}
-
-    def _changed(self, *groups: str) -> str:
-        """Name the settings of these groups that the user gave, unless the caption has them."""
-        known = {f"model.{name}" for name in CHOOSES_WEIGHTS} | set(SHOWN)
-        known |= {f"dataset.{name}" for name in (*CHOOSES_IMAGES, "name")}
-        given = [each.lstrip("+") for each in self.settings.overrides]
-        return "".join(
-            f" {each}"
-            for each in given
-            if each.startswith(tuple(group + mark for group in groups for mark in ".@"))
-            and not each.startswith(WRAPPED)
-            and each.partition("=")[0] not in known
-        )
-
-    def warnings(self, skipped: int, unfooled: int) -> list[str]:
-        """Say what a reader of the row must not overlook."""
-        warnings = []
-        if self.model.weights == RANDOM:
-            warnings.append(f"{RANDOM}: this network was never trained; its numbers mean nothing")
-        if skipped:
-            warnings.append(f"{skipped} of the chosen images could not be read: skipped")
-        if unfooled:
-            warnings.append(
-                f"{unfooled} of the attacked images kept their class: they are no adversarial ones"
-            )
-        return warnings
-
-    def caption(self) -> dict[str, str]:
-        """Say in words what a row's numbers depend on."""
-        settings = self.settings
-        kind = settings.dataset.get("preprocess", settings.dataset.get("split", ""))
-        seed = f" seed {settings.seed}" if settings.seed else ""
-        return {
-            "data": f"{self.dataset.name} {kind}".strip() + self._changed("dataset"),
-            "model": f"{_architecture(settings)} ({self.model.weights}, "
-            f"{self.identity['weights_sha256'][:8]})" + self._changed("model"),
-            "target": self._target_in_words(),
-            **self._attack_in_words(),
-            "protocol": settings.choices["protocol"]
-            + self._changed("protocol", "baseline", "metric"),
-            "device": f"{self.model.device.type} {settings.model.get('precision', 'fp32')}{seed}, "
-            f"batch {settings.batch_size}",
-        }
-
 
 def device_of(name: str) -> torch.device:
     """Turn ``auto``, ``cpu``, ``cuda`` or ``cuda:1`` into a device.
@@ -299,7 +219,7 @@ def device_of(name: str) -> torch.device:
     return device
 
 
-def _plain(node: DictConfig, without: Sequence[str] = ()) -> dict[str, Any]:
+def plain_node(node: DictConfig, without: Sequence[str] = ()) -> dict[str, Any]:
     """Turn a node into plain values, leaving out some, and whatever is only said to people."""
     values = typing.cast(dict[str, Any], OmegaConf.to_container(node))
     return {key: _bare(value, key) for key, value in values.items() if key not in (*without, ABOUT)}
@@ -313,10 +233,11 @@ def _bare(value: Any, name: str) -> Any:
     return {key: _bare(each, key) for key, each in value.items() if key not in without}
 
 
-def _architecture(settings: Settings) -> str:
+def architecture(settings: Settings) -> str:
+    """Name the network."""
     return str(settings.model.get("architecture", settings.choices["model"]))
 
 
 def _model_name(settings: Settings, model: ImageClassifier) -> str:
-    name = _architecture(settings)
+    name = architecture(settings)
     return f"{name}-random" if model.weights == RANDOM else name

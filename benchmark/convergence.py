@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 from scipy.stats import quantile_test
 
+from benchmark.captions import caption, title
 from benchmark.cell import Cell
 from benchmark.config import load
 from benchmark.convergence_figures import convergence_figure
@@ -59,21 +60,24 @@ def trace(method: Descent, model: ImageClassifier, batch: Batch) -> pd.DataFrame
 
     Returns:
         A line per image and iteration, 0 being the start. Columns: id; iteration; objective,
-        measured there without path and noise; step, tests and gave_up of the line search, missing
-        where there is none; forward_passes and backward_passes so far; seconds of this iteration
-        per image. What measuring takes is not in the costs.
+        measured there without path and noise, with the weights of the start; step, tests and
+        gave_up of the line search, missing where there is none; forward_passes and
+        backward_passes so far; seconds of this iteration per image. What measuring takes is not
+        in the costs.
     """
     count = len(batch.ids)
     model.begin_count(count)
     parts, measuring = [], np.zeros(count)
     started = clock(model)
+    l1 = None
     for number, iterate in enumerate(method.descend(model, batch)):
         seconds = clock(model) - started
+        l1 = iterate.objective.l1 if l1 is None else l1
         forward = model.forward_passes.numpy().copy()
         columns = {
             "id": batch.ids,
             "iteration": number,
-            "objective": iterate.value().double().cpu().numpy(),
+            "objective": iterate.value(l1).double().cpu().numpy(),
             "step": np.nan,
             "tests": np.nan,
             "gave_up": np.nan,
@@ -186,9 +190,9 @@ def main() -> int:
             raise BadInput(f"--write takes a file that ends in one of {allowed}, got {strange[0]}")
         cell = Cell.open(load(*arguments.overrides))
         table = pd.concat(traces(cell), ignore_index=True)
-        facts = " · ".join(f"{key} {value}" for key, value in cell.caption().items())
+        facts = " · ".join(f"{key} {value}" for key, value in caption(cell).items())
         console = Console(width=None if sys.stdout.isatty() else 120)
-        console.print(show(cell.title(), summarise(table), int(table["iteration"].max())))
+        console.print(show(title(cell), summarise(table), int(table["iteration"].max())))
         console.print(Text(facts))
         console.print(Text(NOTE, "dim"))
         for file in arguments.write:
@@ -196,8 +200,8 @@ def main() -> int:
                 write_whole(file, table.to_csv(index=False))
             else:
                 file.parent.mkdir(parents=True, exist_ok=True)
-                title = f"{cell.title()} · {facts}"
-                convergence_figure(table, curves_of(table), title).savefig(file, dpi=110)
+                heading = f"{title(cell)} · {facts}"
+                convergence_figure(table, curves_of(table), heading).savefig(file, dpi=110)
             print(f"written to {file}")
     except (BadInput, UnreadableImage, OSError) as error:
         print(f"benchmark.convergence: {error}", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import deque
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
@@ -28,12 +29,17 @@ class Iterate(NamedTuple):
     masks: Tensor  # [B, m, r, r]
     search: Search | None = None  # none at the start, and where an optimiser has none
 
-    def value(self) -> Tensor:
-        """Measure the objective at the masks, [B], without path and noise: a pass for each term."""
-        rows = self.objective.all_rows
+    def value(self, l1: Tensor) -> Tensor:
+        """Measure the objective at the masks, [B], without path and noise: a pass for each term.
+
+        Args:
+            l1: [B], its weights of the masks' sizes, which an optimiser may change on its way.
+        """
+        objective = copy.copy(self.objective)
+        objective.l1 = l1
         with torch.no_grad():
-            return self.objective.losses(self.masks, rows) + self.objective.penalty(
-                self.masks, rows
+            return objective.losses(self.masks, objective.all_rows) + objective.penalty(
+                self.masks, objective.all_rows
             )
 
 

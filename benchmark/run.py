@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from benchmark import loading
+from benchmark import captions, loading
 from benchmark.cell import Cell
 from benchmark.config import Settings
 from benchmark.identity import environment
@@ -223,10 +223,11 @@ class _Run:
                 name: metric.higher_is_better for name, metric in self.cell.metrics.items()
             },
             res=self.cell.settings.res,
-            title=self.cell.title(),
-            about=self.cell.about(),
-            caption=self.cell.caption(),
-            warnings=self.cell.warnings(
+            title=captions.title(self.cell),
+            about=captions.about(self.cell.settings),
+            caption=captions.caption(self.cell),
+            warnings=captions.warnings(
+                self.cell,
                 len(self.skipped),
                 sum(not self.explained.rows[each].get("fooled", True) for each in done),
             ),

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
+from benchmark.captions import caption
 from benchmark.cell import Cell
 from benchmark.config import Settings, build
 from benchmark.identity import environment
@@ -65,8 +66,9 @@ def _timed(cell: Cell, size: int, count: int) -> dict[str, Any]:
     batches = [list(islice(ids, size)) for _ in range(count + 1)]
     model = cell.model
     seconds, passes = [], []
+    loaded = list(map(cell.batch, batches))  # and attacked, which takes memory of its own
     reset_peak_memory(model)
-    for each in map(cell.batch, batches):
+    for each in loaded:
         model.begin_count(size)
         started = clock(model)
         cell.method(model, each)
@@ -103,7 +105,7 @@ def measure(settings: Settings, done: Callable[[str], None]) -> tuple[RunFolder,
             "start": start,
             "measured": protocol.measure(cell, done),
             "device_name": name,
-            "caption": cell.caption() | {"device": f"{name}, {torch.get_num_threads()} threads"},
+            "caption": caption(cell) | {"device": f"{name}, {torch.get_num_threads()} threads"},
         }
         cell.folder.log(entry)
     return cell.folder, entry

@@ -12,6 +12,7 @@ from toys import Additive, Constant, Recorder, Smooth, Tiny, classifier, images_
 
 from benchmark import plan, tables
 from benchmark.attack import MIFGSM
+from benchmark.captions import caption
 from benchmark.cell import Cell
 from benchmark.composites import composites
 from benchmark.config import build, load
@@ -189,7 +190,7 @@ def opened(*more):
 def test_a_run_without_an_attack_keeps_the_key_it_had_before_there_were_attacks():
     cell = opened()
     assert opened("attack=none").folder.path == cell.folder.path
-    assert "attack" not in cell.identity and "attack" not in cell.caption()
+    assert "attack" not in cell.identity and "attack" not in caption(cell)
     source = build(cell.settings.model, "model")
     parts = modules_of(cell.method, cell.dataset, cell.baseline, source, cell.model)
     assert cell.identity["code"] == code_hash("benchmark.loading", *parts)

@@ -120,9 +120,20 @@ def test_looking_at_the_way_changes_no_heatmap(name):
     iterates = list(method.descend(model, batch))
     assert len(iterates) == 1 + method.iterations
     for iterate in iterates:
-        iterate.value()
+        iterate.value(iterates[0].objective.l1)
     assert torch.equal(1 - iterates[-1].masks.prod(1), expected)
     assert torch.equal(iterates[0].masks, torch.ones_like(iterates[0].masks))
+
+
+def test_the_objective_is_measured_with_one_weight_though_an_optimiser_changes_it():
+    method = build(quick(load("method=igos", "res=7").method), "method")
+    *_, end = method.descend(classifier(Smooth(), classes=4), batch_of(images_of(2)))
+    end = end._replace(masks=end.masks / 2)
+    l1 = end.objective.l1
+    before = end.value(l1)
+    end.objective.l1 = l1 / 10
+    assert torch.equal(end.value(l1), before)
+    assert (end.value(l1 / 10) < before).all()
 
 
 @pytest.mark.parametrize("line_search", ["fixed", "path"])

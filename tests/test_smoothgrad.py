@@ -9,6 +9,7 @@ from torch import nn
 from toys import Recorder, Smooth, Tiny, batch_of, classifier, explain, images_of
 
 from benchmark.attribution import Channels, PixelAttribution
+from benchmark.captions import about, title
 from benchmark.cell import Cell
 from benchmark.config import build, load
 from benchmark.interfaces import BadInput
@@ -161,8 +162,8 @@ def test_a_row_shows_which_method_was_wrapped(tmp_path):
     cells.make_conf(tmp_path / "conf")
     changes = ("method@method.of=deconvnet", "method.samples=2")
     cell = Cell.open(cells.settings(tmp_path, "res=32", "method=smoothgrad", *changes))
-    assert cell.title() == "smoothgrad of deconvnet at 32 x 32 method.samples=2"
-    assert "; of DeconvNet (" in cell.about()
+    assert title(cell) == "smoothgrad of deconvnet at 32 x 32 method.samples=2"
+    assert "; of DeconvNet (" in about(cell.settings)
     assert cell.identity["method"]["of"]["rule"] == "deconvnet"
     assert "zennit" in cell.identity["packages"]
 
@@ -173,8 +174,8 @@ def test_a_row_names_methods_within_methods_from_the_outside_in(tmp_path):
     inside = "method@method.of"
     within = (f"{inside}.of=guided_backprop", f"{inside}=vargrad", "method.of.samples=2")
     cell = Cell.open(cells.settings(tmp_path, "res=32", "method=blurred", *within))
-    assert cell.title() == "blurred of vargrad of guided_backprop at 32 x 32 method.of.samples=2"
-    assert [part.partition(" (")[0] for part in cell.about().split("; of ")] == [
+    assert title(cell) == "blurred of vargrad of guided_backprop at 32 x 32 method.of.samples=2"
+    assert [part.partition(" (")[0] for part in about(cell.settings).split("; of ")] == [
         "blurred: Blurred",
         "VarGrad",
         "Guided Backprop",
@@ -185,8 +186,8 @@ def test_a_wrapper_that_was_told_no_method_still_says_which_it_wraps(tmp_path):
     cells.make_images(tmp_path / "images", 2)
     cells.make_conf(tmp_path / "conf")
     cell = Cell.open(cells.settings(tmp_path, "res=32", "method=random_network"))
-    assert cell.title() == "random_network at 32 x 32"
-    assert "; of Gradient (" in cell.about()
+    assert title(cell) == "random_network at 32 x 32"
+    assert "; of Gradient (" in about(cell.settings)
 
 
 @pytest.mark.parametrize(
