@@ -14,10 +14,11 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from benchmark.config import CONF, Settings, one_line, plain, prepare, settings_of
+from benchmark.config import Settings, one_line, plain, prepare, settings_of
 from benchmark.errors import BadInput, UnreadableImage
 from benchmark.experiment import cell_of
 from benchmark.records import note_failure
+from benchmark.resolvers import CONF
 from benchmark.sweep import unfinished
 
 refused: list[str] = []  # what was wrong with cells of this start; the others are still run

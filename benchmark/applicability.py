@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from benchmark.config import about_methods, build, load
+from benchmark.config import build, load
 from benchmark.errors import BadInput
 from benchmark.files import write_whole
 from benchmark.interfaces import Batch, Truth
@@ -23,6 +23,7 @@ from benchmark.masker_files import save
 from benchmark.memory import keep_freed_memory
 from benchmark.models import ImageClassifier
 from benchmark.quick import quick
+from benchmark.resolvers import about_methods
 
 MODELS = (
     "squeezenet1_1",

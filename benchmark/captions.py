@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from benchmark.cell import CHOOSES_IMAGES, CHOOSES_WEIGHTS, Cell, architecture, plain_node
-from benchmark.config import ABOUT, LABEL, PREDICTED, Settings
+from benchmark.config import LABEL, PREDICTED, Settings
 from benchmark.model_sources import RANDOM
+from benchmark.resolvers import ABOUT
 
 WRAPPED = "method@method.of"  # what is chosen here stands in the title as part of the method
 # These show in a row's caption in any case.

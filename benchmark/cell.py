@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from benchmark.attack import Attack
-from benchmark.config import ABOUT, LABEL, PREDICTED, Resize, Settings, build, plain
+from benchmark.config import LABEL, PREDICTED, Resize, Settings, build, plain
 from benchmark.files import file_digest
 from benchmark.identity import code_hash, fingerprints_of, key_of, library_versions, modules_of
 from benchmark.interfaces import BadInput, Batch, Dataset, Item, Method, Metric
@@ -23,6 +23,7 @@ from benchmark.model_sources import RANDOM, ModelSource, weights_hash
 from benchmark.models import ImageClassifier
 from benchmark.records import RunFolder
 from benchmark.resolution import native_resolution
+from benchmark.resolvers import ABOUT
 from benchmark.substrates import Substrate
 
 # These choose images or where they lie, or name classes; they change no image's result.

@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from benchmark.config import ABOUT, Settings, plain
+from benchmark.config import Settings, plain
 from benchmark.errors import BadInput
 from benchmark.experiment import Average, Composed, Experiment
 from benchmark.files import file_digest
 from benchmark.records import RunFolder, failures, outcome_of
+from benchmark.resolvers import ABOUT
 from benchmark.stages import Row
 from benchmark.stats import Mean
 from benchmark.summary import class_means, per_image, summary

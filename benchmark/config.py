@@ -25,12 +25,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from benchmark.errors import BadInput
+from benchmark.resolvers import ABOUT, CONF, register_resolvers
 from benchmark.torchvision_configs import TorchvisionConfigs
 
-ABOUT = "_about_"  # what a method's YAML says of it to people; no result depends on it
 GROUPS = ("method", "model", "dataset", "protocol", "attack")
 OF_EXPERIMENTS = ("experiment", "n", "cell")  # what a sweep's table is made of, which no cell sees
-CONF = Path(__file__).resolve().parent.parent / "conf"
 
 PREDICTED, LABEL = "predicted", "label"  # targets that differ from image to image
 Resize = Enum("Resize", "refuse area bilinear")
@@ -180,20 +179,18 @@ def prepare() -> None:
                 f"Python finds the package {name} in {' and '.join(places) or 'no place'}, not in "
                 f"{CONF.parent}: run there after pip install -e ., or uninstall the other"
             )
-    OmegaConf.register_new_resolver("by_res", _by_res, replace=True)
-    OmegaConf.register_new_resolver("methods", _methods, replace=True)
-    OmegaConf.register_new_resolver("wandb_mode", _wandb_mode, replace=True)
-    OmegaConf.register_new_resolver("conf", lambda name: str(CONF / name), replace=True)
-    OmegaConf.register_new_resolver("cells", _cells, replace=True)
+    register_resolvers()
     Plugins.instance().register(TorchvisionConfigs)
 
 
 def one_line(error: BaseException) -> str:
     """Say in one line what OmegaConf or Hydra said in several."""
-    if isinstance(error, MissingConfigException) and error.options is not None:
+    if isinstance(error, MissingConfigException) and "/" in str(error.missing_cfg_file):
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
         also = " or any classifier of torchvision" if group == "model" else ""
-        return f"there is no {group}={choice}: choose one of {', '.join(error.options)}{also}"
+        # Of a list, as of metrics, Hydra does not say what there is.
+        known = error.options or sorted(each.stem for each in (CONF / group).glob("*.yaml"))
+        return f"there is no {group}={choice}: choose one of {', '.join(known)}{also}"
     text = str(error)
     if several := re.match(r"Ambiguous value for argument '(\+*([\w/]+).*?)'\n", text):
         asked, key = several.groups()
@@ -211,53 +208,6 @@ def one_line(error: BaseException) -> str:
     _, _, text = text.rpartition("while resolving interpolation: ")
     key = keys[0] if keys else ""
     return f"{key}: {text}" if key and key not in text else text
-
-
-def _by_res(res: int, values: DictConfig, *, _node_: Any) -> Any:
-    """Choose a value by the run's resolution: ``${by_res:${res},{28: 1, 14: 2}}``."""
-    if not isinstance(res, int):
-        raise BadInput(f"res has to be a whole number, got {res}")
-    table = dict(values)
-    if res in table:
-        return table[res]
-    known = ", ".join(str(each) for each in table)
-    key = _node_._get_full_key(None)
-    raise BadInput(f"{key} has no value for res={res}: use res={known}, or give {key}=...")
-
-
-def _wandb_mode(named: str) -> str:
-    """Translate the older names that Weights & Biases takes in WANDB_MODE."""
-    return {"dryrun": "offline", "run": "online"}.get(named, named)
-
-
-def _cells(node: DictConfig, given: Sequence[str]) -> str:
-    """Number the cells of an experiment as a sweep: ``0,1,2``; ``given`` is the command line."""
-    from benchmark.experiment import check_free, experiment_of  # noqa: PLC0415 - it imports this
-
-    experiment = experiment_of(OmegaConf.create({"experiment": node}))
-    check_free(experiment, given)
-    return ",".join(str(number) for number, _ in enumerate(experiment.cells()))
-
-
-def about_methods() -> dict[str, dict[str, str]]:
-    """Read what each method's YAML says of it: its name, its paper, and a line; by choice.
-
-    Nothing where the YAML says nothing.
-    """
-    files = sorted((CONF / "method").glob("*.yaml"))
-    read = {file.stem: cast(DictConfig, OmegaConf.load(file)) for file in files}
-    return {
-        name: cast(dict[str, str], OmegaConf.to_container(node.get(ABOUT, OmegaConf.create())))
-        for name, node in read.items()
-    }
-
-
-def _methods() -> str:
-    """List the methods for ``--help``."""
-    about = about_methods()
-    width = max(map(len, about))
-    told = {name: "{name} ({paper}): {line}".format(**each) for name, each in about.items() if each}
-    return "\n".join(f"  {name:{width}}  {told.get(name, '')}".rstrip() for name in about)
 
 
 def _items(node: DictConfig) -> dict[str, Any]:

@@ -14,9 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmark.config import about_methods, load
+from benchmark.config import load
 from benchmark.errors import BadInput, UnreadableImage
 from benchmark.exploring import Explorer, Picture, Result, models, side_by_side
+from benchmark.resolvers import about_methods
 
 LARGEST = "10mb"  # upload
 RESOLUTIONS = (224, 112, 56, 28, 14, 7)

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from benchmark.config import CONF
 from benchmark.errors import BadInput
+from benchmark.resolvers import CONF
 
 FOLDER = CONF.parent / "results" / "published"
 

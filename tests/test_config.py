@@ -10,7 +10,7 @@ import pytest
 from cells import ROOT, environment
 from omegaconf import OmegaConf
 
-from benchmark import config
+from benchmark import config, resolvers
 from benchmark.config import Resize, Settings, build, load
 from benchmark.errors import BadInput
 from benchmark.substrates import Blur
@@ -355,6 +355,6 @@ def test_a_method_whose_file_says_nothing_of_it_is_listed_by_its_name(tmp_path, 
     (tmp_path / "method" / "bare.yaml").write_text("_target_: methods.mine.Mine\n")
     about = "_about_: {name: Told, paper: 'A et al., 2026', line: what it does}\n"
     (tmp_path / "method" / "told.yaml").write_text(about)
-    monkeypatch.setattr(config, "CONF", tmp_path)
-    assert config.about_methods()["bare"] == {}
-    assert config._methods() == "  bare\n  told  Told (A et al., 2026): what it does"
+    monkeypatch.setattr(resolvers, "CONF", tmp_path)
+    assert resolvers.about_methods()["bare"] == {}
+    assert resolvers._methods() == "  bare\n  told  Told (A et al., 2026): what it does"

@@ -11,15 +11,16 @@ import pytest
 import torch
 from toys import Recorder, Tiny, batch_of, classifier, explain, images_of
 
-import benchmark.config
-from benchmark.config import about_methods, build, load
+import benchmark.resolvers
+from benchmark.config import build, load
 from benchmark.interfaces import BadInput
 from benchmark.masker import Masker, find_maps
 from benchmark.masker_files import save as save_masker
 from benchmark.quick import quick
 from benchmark.resolution import native_resolution
+from benchmark.resolvers import about_methods
 
-METHODS = sorted(file.stem for file in (Path(benchmark.config.CONF) / "method").glob("*.yaml"))
+METHODS = sorted(file.stem for file in (Path(benchmark.resolvers.CONF) / "method").glob("*.yaml"))
 WITHOUT_IMAGE = {"random", "centre"}  # they can do any resolution
 SEEDED = {
     "expected_gradients",

@@ -1,0 +1,70 @@
+"""What the YAML files may call: ``${by_res:...}``, ``${methods:}``, ``${conf:...}`` and others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from omegaconf import DictConfig, OmegaConf
+
+from benchmark.errors import BadInput
+
+ABOUT = "_about_"  # what a method's YAML says of it to people; no result depends on it
+CONF = Path(__file__).resolve().parent.parent / "conf"
+
+
+def register_resolvers() -> None:
+    """Make them known to OmegaConf; may be called again."""
+    OmegaConf.register_new_resolver("by_res", _by_res, replace=True)
+    OmegaConf.register_new_resolver("methods", _methods, replace=True)
+    OmegaConf.register_new_resolver("wandb_mode", _wandb_mode, replace=True)
+    OmegaConf.register_new_resolver("conf", lambda name: str(CONF / name), replace=True)
+    OmegaConf.register_new_resolver("cells", _cells, replace=True)
+
+
+def _by_res(res: int, values: DictConfig, *, _node_: Any) -> Any:
+    """Choose a value by the run's resolution: ``${by_res:${res},{28: 1, 14: 2}}``."""
+    if not isinstance(res, int):
+        raise BadInput(f"res has to be a whole number, got {res}")
+    table = dict(values)
+    if res in table:
+        return table[res]
+    known = ", ".join(str(each) for each in table)
+    key = _node_._get_full_key(None)
+    raise BadInput(f"{key} has no value for res={res}: use res={known}, or give {key}=...")
+
+
+def _wandb_mode(named: str) -> str:
+    """Translate the older names that Weights & Biases takes in WANDB_MODE."""
+    return {"dryrun": "offline", "run": "online"}.get(named, named)
+
+
+def _cells(node: DictConfig, given: Sequence[str]) -> str:
+    """Number the cells of an experiment as a sweep: ``0,1,2``; ``given`` is the command line."""
+    from benchmark.experiment import check_free, experiment_of  # noqa: PLC0415 - it imports this
+
+    experiment = experiment_of(OmegaConf.create({"experiment": node}))
+    check_free(experiment, given)
+    return ",".join(str(number) for number, _ in enumerate(experiment.cells()))
+
+
+def about_methods() -> dict[str, dict[str, str]]:
+    """Read what each method's YAML says of it: its name, its paper, and a line; by choice.
+
+    Nothing where the YAML says nothing.
+    """
+    files = sorted((CONF / "method").glob("*.yaml"))
+    read = {file.stem: cast(DictConfig, OmegaConf.load(file)) for file in files}
+    return {
+        name: cast(dict[str, str], OmegaConf.to_container(node.get(ABOUT, OmegaConf.create())))
+        for name, node in read.items()
+    }
+
+
+def _methods() -> str:
+    """List the methods for ``--help``."""
+    about = about_methods()
+    width = max(map(len, about))
+    told = {name: "{name} ({paper}): {line}".format(**each) for name, each in about.items() if each}
+    return "\n".join(f"  {name:{width}}  {told.get(name, '')}".rstrip() for name in about)
