@@ -52,8 +52,7 @@ def main() -> int:
                 raise BadInput(f"{arguments.overrides[0]}: a folder takes no settings")
             contenders = below(Path(arguments.what))
         else:
-            folder = str(Path(arguments.config_dir).resolve()) if arguments.config_dir else ""
-            composed = read(arguments.what, arguments.overrides, folder)
+            composed = read(arguments.what, arguments.overrides, arguments.config_dir)
             contenders, mean = of_experiment(composed), composed.experiment.mean
         found = tables(contenders, arguments.against, mean)
         if arguments.write:

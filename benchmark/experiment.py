@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import product
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -105,7 +106,7 @@ class Composed(NamedTuple):
         return " ".join(["python -m", module, *map(shlex.quote, [*folder, *options])])
 
 
-def read(name: str, overrides: Sequence[str], folder: str = "") -> Composed:
+def read(name: str, overrides: Sequence[str], folder: str | None = None) -> Composed:
     """Compose the experiment of a name, such as ``table1``, with a user's overrides.
 
     ``folder`` is that of ``--config-dir``, where an experiment may lie too.
@@ -115,6 +116,7 @@ def read(name: str, overrides: Sequence[str], folder: str = "") -> Composed:
     """
     if "/" in name:
         raise BadInput(f"there is no folder {name}, and experiments have names such as table1")
+    folder = str(Path(folder).resolve()) if folder else ""
     given = [f"+experiment={name}", *overrides]
     config, _ = composed("config", [*_places(folder), *given])
     experiment = experiment_of(config)

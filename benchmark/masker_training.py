@@ -213,7 +213,7 @@ def ask(logits: Tensor, fake: float, source: torch.Generator) -> tuple[Tensor, T
 
 def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()  # type: ignore[no-untyped-call]  # torch's
     optimizer.step()
 
 

@@ -58,6 +58,6 @@ def _report(composed: Composed, cells: Sequence[Collected], folder: Path) -> Non
         from benchmark.report.sources import of_experiment  # noqa: PLC0415 - only after a sweep
 
         print(f"report: {write_report(of_experiment(composed, cells), folder)}")
-    except Exception as error:
+    except Exception as error:  # the sweep is done, and a page must not undo its exit code
         reason = str(error) if isinstance(error, BadInput | OSError) else repr(error)
         print(f"benchmark: no report: {reason}", file=sys.stderr)

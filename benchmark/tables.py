@@ -1,7 +1,8 @@
 """Tables out of stored records: one run's row, all runs below a folder, or an experiment's table.
 
-``python -m benchmark.tables FOLDER [--write FILE.md|FILE.csv]`` and ``python -m benchmark.tables
-table1 [n=100 ...] [--write FILE]``. Nothing here computes a score or needs torch.
+``python -m benchmark.tables FOLDER [--largest] [--write FILE.md|FILE.csv]`` and
+``python -m benchmark.tables table1 [n=100 ...] [--write FILE]``.
+Nothing here computes a score or needs torch.
 """
 
 from __future__ import annotations
@@ -68,16 +69,27 @@ class Comparable(NamedTuple):
     methods: list[str]  # what each method is
 
 
-def overview(root: Path) -> list[Comparable]:
+def overview(root: Path, largest: bool = False) -> list[Comparable]:
     """Collect every run below a folder into tables of comparable rows.
+
+    Args:
+        root: the folder.
+        largest: leave out what the same command has measured on more images, too.
 
     Raises:
         BadInput: there is no finished run below the folder.
     """
     groups: dict[str, list[dict[str, str]]] = {}
     methods: dict[str, set[str]] = {}
-    for folder, outcome in finished(root):
-        means = summary(per_image(folder, outcome), list(outcome.stages))
+    runs = [(outcome, per_image(folder, outcome)) for folder, outcome in finished(root)]
+    most: dict[tuple[str, str], int] = {}
+    for outcome, images in runs:
+        run = _facts(outcome), outcome.title
+        most[run] = max(most.get(run, 0), len(images))
+    for outcome, images in runs:
+        if largest and len(images) < most[_facts(outcome), outcome.title]:
+            continue
+        means = summary(images, list(outcome.stages))
         facts = f"{_facts(outcome)} · images {outcome.manifest.removesuffix('.txt')}"
         line = {"res": str(outcome.res), "method": outcome.title}
         line |= _cells(outcome, means, separator=" ")
@@ -97,6 +109,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="benchmark.tables", description=__doc__)
     parser.add_argument("what", help="an experiment such as table1, or a folder of results")
     parser.add_argument("overrides", nargs="*", help="what the experiment was run with: n=100 ...")
+    parser.add_argument(
+        "--largest",
+        action="store_true",
+        help="of a folder's runs with one title, only the one of most images",
+    )
     parser.add_argument("--plan", action="store_true", help="what is missing, and what it costs")
     parser.add_argument("--config-dir", help="where an experiment of your own lies")
     parser.add_argument(
@@ -108,8 +125,9 @@ def main() -> int:
     console = Console(width=None if sys.stdout.isatty() else 160)
     try:
         if not Path(arguments.what).is_dir():
-            folder = str(Path(arguments.config_dir).resolve()) if arguments.config_dir else ""
-            composed = read(arguments.what, arguments.overrides, folder)
+            if arguments.largest:
+                raise BadInput("--largest chooses among a folder's runs; of an experiment give n=")
+            composed = read(arguments.what, arguments.overrides, arguments.config_dir)
             if arguments.plan:
                 from benchmark.plan import plan  # noqa: PLC0415 - counts passes, with torch
 
@@ -125,7 +143,7 @@ def main() -> int:
         if arguments.overrides or arguments.plan:
             lost = [*arguments.overrides, "--plan"][0]
             raise BadInput(f"{lost}: a folder takes no settings and no --plan")
-        tables = overview(Path(arguments.what))
+        tables = overview(Path(arguments.what), arguments.largest)
         if arguments.write:
             write_whole(arguments.write, _rendered(tables, arguments.write.suffix))
             print(f"written to {arguments.write}")

@@ -190,7 +190,6 @@ def main() -> int:
     )
     parser.add_argument("--config-dir", help="where an experiment of your own lies")
     arguments = parser.parse_args()
-    folder = str(Path(arguments.config_dir).resolve()) if arguments.config_dir else ""
     given: list[str] = arguments.sync
     settings = [each for each in given if each.startswith("wandb.")]
     what = [each for each in given if each not in settings]
@@ -205,7 +204,7 @@ def main() -> int:
         else:
             from benchmark.experiment import read  # noqa: PLC0415 - only here
 
-            lines = [log_table(tracking, read(what[0], what[1:], folder))]
+            lines = [log_table(tracking, read(what[0], what[1:], arguments.config_dir))]
     except (BadInput, OSError) as error:
         print(f"benchmark.tracking: {error}", file=sys.stderr)
         return 2

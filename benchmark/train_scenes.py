@@ -141,7 +141,7 @@ def train(network: nn.Module, scenes: Rendered, peak: float, seed: int) -> None:
             shown = shown.contiguous(memory_format=torch.channels_last)
             loss = functional.cross_entropy(network(_normalise(shown)), targets)
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()  # type: ignore[no-untyped-call]  # torch's
             optimizer.step()
             schedule.step()
             losses.append(loss.item())

@@ -55,7 +55,8 @@ class ExcitationBackprop:
         last = network.get_submodule(str(last_weighted(model, network).target))
         weight = last.weight.clone()  # type: ignore[operator]  # it is one of _WEIGHTED
         if last.bias is not None:
-            last.bias = nn.Parameter(torch.zeros_like(last.bias), requires_grad=False)  # type: ignore[arg-type]
+            none = torch.zeros_like(last.bias)  # type: ignore[arg-type]  # as above
+            last.bias = nn.Parameter(none, requires_grad=False)
         # Excitation alone, so that nothing that may follow the layer, such as ReLU, cuts it off.
         found = []
         for sign in (1, -1):

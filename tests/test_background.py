@@ -28,7 +28,7 @@ class Counting(Drawn):
 class Damaged(Drawn):
     """Has images that cannot be decoded."""
 
-    def load(self, image_id, size):  # noqa: ARG002
+    def load(self, image_id, size):  # noqa: ARG002 - as of any data set
         raise UnreadableImage(f"{image_id} is torn")
 
 

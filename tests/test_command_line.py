@@ -187,7 +187,7 @@ def test_the_row_names_data_model_weights_and_protocol(tiny, tmp_path):
 
 def test_a_run_leaves_nothing_but_its_results(tiny, tmp_path):
     assert tiny("method=random").code == 0
-    assert os.listdir(tmp_path) == ["results"]  # noqa: PTH208
+    assert os.listdir(tmp_path) == ["results"]  # noqa: PTH208 - names are compared
 
 
 def test_a_classifier_of_torchvision_without_a_file_in_conf_is_composed_and_made(tiny):

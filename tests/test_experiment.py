@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from types import SimpleNamespace as Some
 
 import cells
 import pandas as pd
@@ -14,6 +15,7 @@ from benchmark import published, sweep
 from benchmark.collect import Collected, State, collect
 from benchmark.config import composed as composed_of
 from benchmark.config import load
+from benchmark.datasets.selection import choose
 from benchmark.errors import BadInput
 from benchmark.experiment import read
 from benchmark.experiment_table import caption, print_table, write_table
@@ -265,8 +267,6 @@ def test_the_long_layout_has_a_line_for_each_cell(place, composed, tmp_path):
 
 
 def test_the_order_of_rows_is_compared_with_the_published_one():
-    from types import SimpleNamespace as Some  # noqa: PLC0415
-
     def entry(value, theirs):
         known = Some(value=theirs)
         return Some(column="c", metric="m", value=value, published=known)
@@ -359,8 +359,6 @@ def test_every_published_value_of_a_table_has_its_place(name):
 
 
 def test_the_published_list_of_images_is_the_one_that_a_seed_chooses():
-    from benchmark.datasets.selection import choose  # noqa: PLC0415
-
     everything = [f"ILSVRC2012_val_{number:08}" for number in range(1, 50_001)]
     file = ROOT / "conf" / "experiment" / "imagenet-5000.txt"
     assert file.read_text().split() == choose(everything, 5000, 0, None)

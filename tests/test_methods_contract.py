@@ -212,7 +212,7 @@ def traces(model, batch):
         },
         "mean and std": (model.mean.clone(), model.std.clone()),
         "pass_batch": model.pass_batch,
-        "random state": (torch.get_rng_state(), random.getstate(), str(np.random.get_state())),  # noqa: NPY002
+        "random state": (torch.get_rng_state(), random.getstate(), str(np.random.get_state())),  # noqa: NPY002 - the global state is meant
         "gradients on": torch.is_grad_enabled(),
         "threads": torch.get_num_threads(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),

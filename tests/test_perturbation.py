@@ -43,13 +43,13 @@ def additive(size, seed=0, scale=0.004):
 
 
 def test_numpys_random_state_is_put_back_even_after_an_error():
-    state = np.random.get_state()  # noqa: NPY002
+    state = np.random.get_state()  # noqa: NPY002 - the global state is meant
     with numpy_seeded(7):
-        first = np.random.rand(3)  # noqa: NPY002
+        first = np.random.rand(3)  # noqa: NPY002 - the global state is meant
     with pytest.raises(ValueError, match="on purpose"), numpy_seeded(7 + 2**32):
-        assert (np.random.rand(3) == first).all()  # noqa: NPY002
+        assert (np.random.rand(3) == first).all()  # noqa: NPY002 - the global state is meant
         raise ValueError("on purpose")
-    assert str(np.random.get_state()) == str(state)  # noqa: NPY002
+    assert str(np.random.get_state()) == str(state)  # noqa: NPY002 - the global state is meant
 
 
 # Occlusion

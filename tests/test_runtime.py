@@ -2,6 +2,7 @@
 
 import cells
 import pytest
+import torch
 
 from benchmark import runtime
 from benchmark.cell import Cell
@@ -58,8 +59,6 @@ def test_more_images_are_timed_than_there_are_by_taking_them_again(place):
 
 
 def test_a_batch_that_does_not_fit_ends_the_search_for_the_best(place, monkeypatch):
-    import torch  # noqa: PLC0415
-
     explain = cells.Toy.__call__
 
     def small(self, model, batch):
@@ -115,8 +114,6 @@ def test_a_resolution_that_the_method_cannot_do_is_refused_before_it_is_timed(pl
 
 
 def test_no_memory_for_a_single_image_is_no_measurement(place, monkeypatch):
-    import torch  # noqa: PLC0415
-
     def full(self, model, batch):
         raise torch.cuda.OutOfMemoryError
 

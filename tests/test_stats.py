@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from scipy.stats import bootstrap
+from scipy.stats import bootstrap, norm
 
 from benchmark.stats import class_mean_interval, mean_band, mean_interval
 
@@ -37,8 +37,6 @@ def test_the_interval_is_scipys_bca_of_the_same_seed():
 
 def test_the_interval_is_the_bca_of_the_book():
     """A slow second implementation, after Efron & Tibshirani (1993), equations 14.9 to 14.15."""
-    from scipy.stats import norm  # noqa: PLC0415
-
     picks = np.random.default_rng(11).integers(0, len(FIXED), (20000, len(FIXED)))
     means = FIXED[picks].mean(1)
     bias = norm.ppf((means < FIXED.mean()).mean())

@@ -45,6 +45,18 @@ def test_runs_on_other_images_or_protocols_stand_in_tables_of_their_own(place):
     assert any("protocol.steps=3" in facts for facts, _, _ in grouped)
 
 
+def test_of_runs_that_differ_in_their_images_alone_the_largest_can_be_had(place):
+    for given in (["dataset.limit=3"], [], ["method=random", "dataset.limit=3"]):
+        start(place, *given)
+    grouped = tables.overview(place / "results", largest=True)
+    shown = [(line["method"].split()[0], line["n"]) for each in grouped for line in lines(each)]
+    assert sorted(shown) == [("random", "3"), ("toy", "8")]
+
+
+def lines(comparable):
+    return comparable.rows.to_dict("records")
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".md"])
 def test_a_written_table_holds_the_means_of_the_images(place, monkeypatch, suffix):
     made, _ = start(place)

@@ -11,34 +11,24 @@ from pathlib import Path
 import torch
 from PIL import ImageOps
 
-from benchmark.datasets.photographs import Preprocess, decode, read_bytes, squared
-from benchmark.datasets.selection import choose
+from benchmark.datasets.photographs import decode, read_bytes, squared
+from benchmark.datasets.selection import OwnCopy, choose
 from benchmark.interfaces import BadInput, Item, Truth, UnreadableImage
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 @dataclass(frozen=True)
-class Folder:
+class Folder(OwnCopy):
     """Every image below a folder, by its path there; without labels and boxes.
 
     So ``target=label`` is refused, and the pointing game applies to none. Images are turned upright
     as their EXIF orientation says, as cameras and phones mean it.
     """
 
-    name: str
-    root: str | None  # folder of the images
-    classes: (
-        str | None
-    )  # file with a class name per line, in the order of the logits; None: unnamed
-    preprocess: Preprocess
-    limit: int | None  # number of images, drawn by seed; None takes all
-    seed: int
-    manifest: str | None  # file with the ids to take, instead of limit and seed
+    missing = "dataset=folder needs dataset.root=..., a folder of images"
 
-    def __post_init__(self) -> None:
-        if not self.root:
-            raise BadInput("dataset=folder needs dataset.root=..., a folder of images")
+    classes: str | None  # file with a class name per line, as the logits; None: unnamed
 
     @cached_property
     def files(self) -> Mapping[str, Path]:

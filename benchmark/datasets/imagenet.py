@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from benchmark.datasets.imagenet_layouts import Layout, find_layout
-from benchmark.datasets.photographs import Preprocess, decode, read_bytes, squared
-from benchmark.datasets.selection import choose
+from benchmark.datasets.photographs import decode, read_bytes, squared
+from benchmark.datasets.selection import OwnCopy, choose
 from benchmark.interfaces import BadInput, Item, Truth, UnreadableImage
 
 XML_FOLDERS = (
@@ -31,7 +31,7 @@ XML_FOLDERS = (
 
 
 @dataclass(frozen=True)
-class ImageNet:
+class ImageNet(OwnCopy):
     """Validation images in Kaggle's layout or the original's, found by looking.
 
     Every image has a label, or ``ids`` raises; boxes may be absent, for some images or for all,
@@ -40,19 +40,10 @@ class ImageNet:
     with ImageNet (and in torchvision): its boxes were drawn on the unrotated pixels.
     """
 
-    name: str
-    root: str | None  # folder of the data
-    preprocess: Preprocess
-    limit: int | None  # number of images, drawn by seed; None takes all
-    seed: int
-    manifest: str | None  # file with the ids to take, instead of limit and seed
-
-    def __post_init__(self) -> None:
-        if not self.root:
-            raise BadInput(
-                "the folder with ImageNet's validation images is not known: set dataset.root or "
-                "the environment variable IMAGENET_ROOT"
-            )
+    missing = (
+        "the folder with ImageNet's validation images is not known: set dataset.root or the "
+        "environment variable IMAGENET_ROOT"
+    )
 
     @cached_property
     def layout(self) -> Layout:

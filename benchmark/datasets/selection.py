@@ -4,12 +4,33 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import ClassVar
 
+from benchmark.datasets.photographs import Preprocess
 from benchmark.interfaces import BadInput
 
 _NAMED = 3  # how many offending ids a message names before it only counts them
+
+
+@dataclass(frozen=True)
+class OwnCopy:
+    """Images on a user's disk, and which of them to take."""
+
+    missing: ClassVar[str]  # what is said where ``root`` is not set
+
+    name: str
+    root: str | None  # folder of the data
+    preprocess: Preprocess
+    limit: int | None  # number of ids, drawn by seed; None takes all
+    seed: int
+    manifest: str | None  # file with the ids to take, instead of limit and seed
+
+    def __post_init__(self) -> None:
+        if not self.root:
+            raise BadInput(self.missing)
 
 
 def choose(ids: Sequence[str], limit: int | None, seed: int, manifest: str | None) -> list[str]:

@@ -6,11 +6,11 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-from benchmark.datasets.photographs import Preprocess, Square, decode, squared
-from benchmark.datasets.selection import choose
-from benchmark.interfaces import BadInput, UnreadableImage
+from benchmark.datasets.photographs import Square, decode, squared
+from benchmark.datasets.selection import OwnCopy, choose
+from benchmark.interfaces import UnreadableImage
 
 SMALL = 0.25  # a target that covers less of the image may be difficult (Zhang et al. 2016, 4.1)
 
@@ -28,21 +28,8 @@ U = TypeVar("U", bound=Unit)
 
 
 @dataclass(frozen=True)
-class Units(Generic[U]):
+class Units(OwnCopy, Generic[U]):
     """A data set whose ids are ``image:class``."""
-
-    missing: ClassVar[str]  # what is said where ``root`` is not set
-
-    name: str
-    root: str | None  # folder of the data
-    preprocess: Preprocess
-    limit: int | None  # number of units, drawn by seed; None takes all
-    seed: int
-    manifest: str | None  # file with the units to take, instead of limit and seed
-
-    def __post_init__(self) -> None:
-        if not self.root:
-            raise BadInput(self.missing)
 
     @property
     @abstractmethod

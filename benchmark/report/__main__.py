@@ -53,8 +53,7 @@ def _source(what: list[str], config_dir: str | None) -> Source:
         if lost := [each for each in rest if not Path(each).is_dir()]:
             raise BadInput(f"{lost[0]} is no folder; folders take no settings")
         return of_folders([Path(each) for each in what])
-    folder = str(Path(config_dir).resolve()) if config_dir else ""
-    composed = read(first, rest, folder)
+    composed = read(first, rest, config_dir)
     return of_experiment(composed, collect(composed))
 
 
