@@ -99,7 +99,9 @@ def weighted(
     return scaled
 
 
-def sign_flip(apart: ArrayLike, *, tests: int = 1, seed: int = 0) -> list[float]:
+def sign_flip(
+    apart: ArrayLike, *, tests: int = 1, seed: int = 0, above: bool = False
+) -> list[float]:
     """Return the share of sign flips under which a mean is as far from 0 as it is.
 
     All flips where they are few, else 9,999 random ones or, where many tests are made together,
@@ -109,10 +111,11 @@ def sign_flip(apart: ArrayLike, *, tests: int = 1, seed: int = 0) -> list[float]
         apart: [K, N] differences; NaN, where an image has none, is as good as 0.
         tests: that are made together, so that p can be small enough for all.
         seed: of the flips, the same for all K.
+        above: one-sided; the share of flips under which a mean is as high as it is.
     """
     given = np.nan_to_num(np.atleast_2d(np.asarray(apart, dtype=float)))
     count, n = given.shape
-    observed = np.abs(given.sum(1))
+    observed = given.sum(1) if above else np.abs(given.sum(1))
     observed -= 1e-9 * np.abs(given).sum(1)  # equal but for the order in which they were added
     flips = max(9_999, 100 * tests)
     everything = 2**n <= flips
@@ -127,7 +130,7 @@ def sign_flip(apart: ArrayLike, *, tests: int = 1, seed: int = 0) -> list[float]
         else:
             bits = source.integers(0, 2, size=(size, n), dtype=np.int8)
         sums = (1.0 - 2.0 * bits) @ given.T  # [size, K]
-        as_far += (np.abs(sums) >= observed).sum(0)
+        as_far += ((sums if above else np.abs(sums)) >= observed).sum(0)
     return [float(each) / (total if everything else total + 1) for each in as_far]
 
 

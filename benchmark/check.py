@@ -1,0 +1,178 @@
+"""The regression gate: is a method, or the harness, worse than it was?
+
+``python -m benchmark.check candidate=WHAT baseline=NAME`` compares a run, runs or an experiment
+with a baseline, image by image;
+``python -m benchmark.check --accept WHAT baseline=NAME`` makes one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from omegaconf import OmegaConf
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from benchmark import baselines, measured
+from benchmark.check_formats import FORMATS, headline, lines, notes
+from benchmark.config import build, composed
+from benchmark.errors import BadInput
+from benchmark.experiment import read
+from benchmark.files import write_whole
+from benchmark.measured import Measured
+from benchmark.regression import Finding, Rules, Verdict, judge, pairs
+
+OWN = ("candidate", "baseline", "cell", "check")
+CODES = """exit code: 0 nothing is worse; 1 something is; 2 the two cannot be compared, or a
+setting is wrong; 3 nothing is worse, but something cannot be told on so few images (0 by
+check.unclear=0)"""
+
+
+class Asked(NamedTuple):
+    """The command line."""
+
+    candidate: str
+    baseline: str
+    cell: str | None
+    rules: Rules
+    others: list[str]  # settings of the candidate, where it is an experiment
+    folder: str | None  # where its configuration lies
+    run: bool  # whether what is missing of it is run first
+
+
+def main() -> int:
+    """Compare, print and write; or accept a baseline."""
+    parser = argparse.ArgumentParser(
+        prog="benchmark.check",
+        description=__doc__,
+        epilog=CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "settings",
+        nargs="*",
+        help="candidate=, baseline=, cell=, check.margins.deletion= ... (conf/check.yaml); what an "
+        "experiment is run with: n=16 ...",
+    )
+    parser.add_argument("--accept", metavar="WHAT", help="make WHAT the baseline instead")
+    parser.add_argument("--config-dir", help="where an experiment or a check of your own lies")
+    parser.add_argument(
+        "--stored", action="store_true", help="take an experiment from the records; run nothing"
+    )
+    parser.add_argument(
+        "--write",
+        type=Path,
+        action="append",
+        default=[],
+        help="a file that ends in .md, .json or .xml (JUnit); may be given several times",
+    )
+    arguments = parser.parse_intermixed_args()
+    try:
+        if wrong := [str(each) for each in arguments.write if each.suffix not in FORMATS]:
+            raise BadInput(f"--write takes files that end in {', '.join(FORMATS)}, not {wrong[0]}")
+        asked = _asked(arguments)
+        candidates = _measured(asked)
+        if arguments.accept:
+            return _accept(asked, candidates)
+        found = pairs(candidates, baselines.read(baselines.file_of(asked.baseline)), asked.cell)
+        findings = judge(found, asked.rules)
+        told = notes(found)
+        for file in arguments.write:
+            write_whole(file, FORMATS[file.suffix](findings, told))
+    except (BadInput, OSError) as error:
+        print(f"benchmark.check: {error}", file=sys.stderr)
+        return 2
+    _show(findings, told)
+    for file in arguments.write:
+        print(f"written to {file}")
+    return exit_code(findings, asked.rules)
+
+
+def exit_code(findings: Sequence[Finding], rules: Rules) -> int:
+    """Return 1 where anything is worse, else the code for what cannot be told, else 0."""
+    verdicts = {each.verdict for each in findings}
+    if Verdict.worse in verdicts:
+        return 1
+    return rules.unclear if Verdict.unclear in verdicts else 0
+
+
+def _asked(arguments: argparse.Namespace) -> Asked:
+    given: list[str] = arguments.settings
+    own = [each for each in given if _key(each) in OWN or _key(each).startswith("check.")]
+    if arguments.accept:
+        own.append(f"candidate={_quoted(arguments.accept)}")
+    place = str(Path(arguments.config_dir).resolve()) if arguments.config_dir else ""
+    path = [f"hydra.searchpath=['file://{place}']"] if place else []
+    config, _ = composed("check", [*path, *own])
+    if lost := [key for key in ("candidate", "baseline") if OmegaConf.is_missing(config, key)]:
+        raise BadInput(f"{lost[0]}=... is missing")
+    return Asked(
+        candidate=str(config.candidate),
+        baseline=str(config.baseline),
+        cell=config.cell and str(config.cell),
+        rules=build(config.check, "check"),
+        others=[each for each in given if each not in own],
+        folder=arguments.config_dir,
+        run=not arguments.stored,
+    )
+
+
+def _key(override: str) -> str:
+    return override.lstrip("+~").partition("=")[0]
+
+
+def _quoted(path: str) -> str:
+    escaped = path.replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def _measured(asked: Asked) -> list[Measured]:
+    """Take the candidate out of the records; of an experiment run first what is missing."""
+    if Path(asked.candidate).is_dir():
+        if asked.others:
+            raise BadInput(f"{asked.others[0]}: a folder of runs takes no settings")
+        return measured.below(Path(asked.candidate))
+    experiment = read(asked.candidate, asked.others, asked.folder)
+    if asked.run:
+        place = ["--config-dir", str(Path(asked.folder).resolve())] if asked.folder else []
+        command = [sys.executable, "-m", "benchmark", *place, "--multirun", *experiment.given]
+        print(f"+ {shlex.join(['python', *command[1:]])}", flush=True)
+        if ended := subprocess.run([*command, "report=false"], check=False).returncode:
+            raise BadInput(f"the candidate could not be run whole: exit code {ended}, see above")
+    return measured.of_experiment(experiment)
+
+
+def _accept(asked: Asked, cells: list[Measured]) -> int:
+    chosen = [each for each in cells if asked.cell in (None, each.name)]
+    if not chosen:
+        raise BadInput(f"cell={asked.cell}: there are {'; '.join(each.name for each in cells)}")
+    settings = [*asked.others, f"baseline={asked.baseline}"]
+    given = ["python", "-m", "benchmark.check", "--accept", asked.candidate, *settings]
+    command = shlex.join(given)
+    for file in baselines.keep(chosen, baselines.file_of(asked.baseline), command):
+        print(f"written to {file}")
+    return 0
+
+
+def _show(findings: Sequence[Finding], told: Sequence[str]) -> None:
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    colours = {"worse": "bold red", "unclear": "yellow", "better": "green", "same": "dim"}
+    shown = Table(title=headline(findings), title_justify="left")
+    rows = lines(findings)
+    for heading in rows.columns:
+        texts = heading in ("cell", "measure", "note")
+        shown.add_column(heading, justify="left" if texts else "right")
+    for line, each in zip(rows.itertuples(index=False), findings, strict=True):
+        shown.add_row(*map(Text, line), style=colours[each.verdict.name])
+    console.print(shown, *map(Text, told), sep="\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

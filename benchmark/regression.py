@@ -1,0 +1,267 @@
+"""Is a candidate worse than a baseline? One-sided tests against margins, image by image.
+
+Needs no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import norm
+
+from benchmark.errors import BadInput
+from benchmark.measured import PASSES, Measured
+from benchmark.paired import POWER, holm, sign_flip
+from benchmark.stats import Mean, mean_interval
+
+Verdict = Enum("Verdict", "better same worse unclear")
+IDENTICAL = 1e-6  # scores this near are the same but for the digits that a baseline keeps
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How much worse a candidate may be, and how sure the gate has to be."""
+
+    margins: dict[str, float]  # by metric, in its units: how much worse a mean may be
+    passes: float  # by what share passes may grow where they differ from image to image
+    time: float  # by what share seconds may grow
+    exact: list[str]  # methods whose scores may not move on any image
+    tolerance: float  # by more than this
+    level: float  # of errors: of all verdicts better and worse together, and of each same
+    unclear: int  # exit code where nothing is worse, but something cannot be told
+
+    def __post_init__(self) -> None:
+        if wrong := [name for name, margin in self.margins.items() if not margin > 0]:
+            raise BadInput(
+                f"check.margins.{wrong[0]} must be above 0: nothing is ever proved equal"
+            )
+        if min(self.passes, self.time, self.tolerance) < 0:
+            raise BadInput("check.passes, check.time and check.tolerance must be at least 0")
+        if not 0 < self.level < 1:
+            raise BadInput(f"check.level must be between 0 and 1, got {self.level}")
+        if self.unclear not in (0, 3):
+            raise BadInput(f"check.unclear is an exit code, 0 or 3, got {self.unclear}")
+
+    def margin(self, metric: str) -> float:
+        """Return a metric's margin.
+
+        Raises:
+            BadInput: there is none.
+        """
+        if metric not in self.margins:
+            raise BadInput(f"there is no margin for {metric}: give +check.margins.{metric}=...")
+        return self.margins[metric]
+
+
+class Finding(NamedTuple):
+    """What one measure of one cell came to."""
+
+    cell: str
+    measure: str  # a metric, forward_passes, backward_passes or seconds
+    baseline: float  # means over the images that both have
+    candidate: float
+    difference: Mean  # candidate minus baseline, paired by image
+    margin: float  # by which it may be worse, in the same units
+    verdict: Verdict
+    note: str = ""  # how it was judged, where not by its mean; what would be needed
+
+
+class _Trial(NamedTuple):
+    """A measure that waits for its verdict."""
+
+    finding: Finding
+    worse_by: NDArray[np.float64]  # [N], above 0 where the candidate is worse
+
+
+def pairs(
+    candidates: Sequence[Measured], baselines: Sequence[Measured], cell: str | None
+) -> list[tuple[Measured, Measured]]:
+    """Find to each cell of the baseline the candidate's.
+
+    Where the baseline has one cell, or one is chosen, a single candidate is compared with it
+    whatever its name; else they go by name. Of several runs of one name, as of several choices
+    of images, the newest on the baseline's images counts.
+
+    Raises:
+        BadInput: a cell is not there, or two may not be compared.
+    """
+    chosen = [each for each in baselines if cell in (None, each.name)]
+    if not chosen:
+        known = "; ".join(each.name for each in baselines)
+        raise BadInput(f"cell={cell}: the baseline has {known}")
+    found = []
+    names = {each.name for each in candidates}
+    for base in chosen:
+        own = [each for each in candidates if each.name == base.name]
+        if not own and len(chosen) == 1 and len(names) == 1:
+            own = list(candidates)
+        if not own:
+            raise BadInput(
+                f"the candidate has no {base.name}, but {'; '.join(sorted(names))}: run it too, or "
+                "choose a cell of the baseline by cell=..."
+            )
+        same = [each for each in own if set(each.images.index) == set(base.images.index)]
+        candidate = (same or own)[-1]
+        _refuse_unlike(candidate, base)
+        found.append((candidate, base))
+    return found
+
+
+def judge(found: Sequence[tuple[Measured, Measured]], rules: Rules) -> list[Finding]:
+    """Give each measure of each pair, candidate and baseline, its verdict.
+
+    - same: the chance to see so little harm is at most ``level`` were the mean worse by the margin
+      (non-inferiority; as all have to pass, each is tested at the whole level);
+    - worse: not the same, and so much harm would be seen at most at ``level`` were there none,
+      Holm's correction for all measures included; better: likewise the other way;
+    - unclear: neither.
+
+    Methods in ``exact`` and constant passes are not tested but compared.
+
+    Source: sign flips of paired differences (Fisher 1935), for the margin shifted by it.
+
+    Raises:
+        BadInput: a metric has no margin.
+    """
+    trials = [trial for candidate, base in found for trial in _trials(candidate, base, rules)]
+    tested = [each for each in trials if each.finding.verdict is Verdict.unclear]
+    count = len(tested)
+    harm = holm([sign_flip(each.worse_by, tests=count, above=True)[0] for each in tested])
+    gain = holm([sign_flip(-each.worse_by, tests=count, above=True)[0] for each in tested])
+    told = {
+        id(each): _tested(each, p_harm <= rules.level, p_gain <= rules.level, rules.level)
+        for each, p_harm, p_gain in zip(tested, harm, gain, strict=True)
+    }
+    return [told.get(id(each), each.finding) for each in trials]
+
+
+def _trials(candidate: Measured, base: Measured, rules: Rules) -> list[_Trial]:
+    ours, theirs = candidate.images.loc[base.images.index], base.images
+    trials = []
+    for measure in (*base.higher_is_better, *PASSES):
+        passes = measure in PASSES
+        better = base.higher_is_better.get(measure, False)
+        apart = (ours[measure] - theirs[measure]).to_numpy(float)
+        margin = rules.passes * theirs[measure].mean() if passes else rules.margin(measure)
+        finding = Finding(
+            base.name,
+            measure,
+            float(theirs[measure].mean()),
+            float(ours[measure].mean()),
+            mean_interval(apart),
+            float(margin),
+            Verdict.unclear,
+        )
+        if passes and theirs[measure].nunique() == 1:
+            finding = _counted(finding)
+        elif (ours[measure].isna() != theirs[measure].isna()).any():
+            note = "applies to other images than it did"
+            finding = finding._replace(verdict=Verdict.worse, note=note)
+        elif not passes and base.method in rules.exact and candidate.method == base.method:
+            finding = _compared(finding, apart, rules.tolerance)
+        trials.append(_Trial(finding, -apart if better else apart))
+    return trials
+
+
+def _counted(finding: Finding) -> Finding:
+    """Compare numbers of passes that are the same for every image."""
+    more = finding.difference.value
+    verdict = Verdict.worse if more > 0 else Verdict.better if more < 0 else Verdict.same
+    return finding._replace(verdict=verdict, margin=0.0, note="counted")
+
+
+def _compared(finding: Finding, apart: NDArray[np.float64], tolerance: float) -> Finding:
+    """Compare scores that only a change of the harness itself can move."""
+    furthest = float(np.nanmax(np.abs(apart), initial=0.0))
+    if furthest <= tolerance:
+        return finding._replace(verdict=Verdict.same, margin=tolerance, note="on every image")
+    note = f"a control moved, on one image by {furthest:.2g}: the harness measures something else"
+    return finding._replace(verdict=Verdict.worse, margin=tolerance, note=note)
+
+
+def _tested(trial: _Trial, worse: bool, better: bool, level: float) -> Finding:
+    finding = trial.finding
+    worse_by = trial.worse_by[~np.isnan(trial.worse_by)]
+    if not len(worse_by) or np.abs(worse_by).max() <= IDENTICAL:
+        return finding._replace(verdict=Verdict.same, note="identical")
+    if better:
+        return finding._replace(verdict=Verdict.better)
+    if sign_flip(finding.margin - worse_by, above=True)[0] <= level:
+        return finding._replace(verdict=Verdict.same)
+    if worse:
+        return finding._replace(verdict=Verdict.worse)
+    return finding._replace(note=_needed(worse_by, finding.margin, level))
+
+
+def _needed(worse_by: NDArray[np.float64], margin: float, level: float) -> str:
+    """Say how many images would tell, were the mean and its scatter what they are here.
+
+    Source: the sample size of a one-sided paired test of this level and power .8.
+    """
+    mean, scatter = float(worse_by.mean()), float(worse_by.std(ddof=1)) if len(worse_by) > 1 else 0
+    if not scatter:
+        return "needs more images"
+    nearest = max(margin - mean, mean)  # to be told from the margin, or from no difference
+    count = ((norm.ppf(1 - level) + norm.ppf(POWER)) * scatter / nearest) ** 2
+    return f"needs about {max(int(np.ceil(count)), len(worse_by) + 1)} images"
+
+
+def _refuse_unlike(candidate: Measured, base: Measured) -> None:
+    """Refuse two that may not be compared, and say in what they differ."""
+    wanted = {f"metric.{name}." for name in base.higher_is_better}
+    ours = {key: value for key, value in candidate.facts.items() if _counts(key, wanted)}
+    theirs = {key: value for key, value in base.facts.items() if _counts(key, wanted)}
+    if unlike := differences(ours, theirs):
+        raise BadInput(f"{base.name} cannot be compared: {'; '.join(unlike)}")
+    lost = base.images.index.symmetric_difference(candidate.images.index)
+    if len(lost):
+        raise BadInput(
+            f"{base.name} cannot be compared: the baseline has {len(base.images)} images, the "
+            f"candidate {len(candidate.images)}, and {lost[0]} is in one only"
+        )
+    own = candidate.images.loc[base.images.index]
+    for column, what in (("digest", "images"), ("target", "targets")):
+        if (changed := own.index[own[column] != base.images[column]]).size:
+            raise BadInput(
+                f"{base.name} cannot be compared: {changed.size} of {len(own)} {what} have "
+                f"changed, such as {changed[0]}"
+            )
+
+
+def _counts(key: str, metrics: set[str]) -> bool:
+    return not key.startswith("metric.") or any(key.startswith(each) for each in metrics)
+
+
+def differences(candidate: dict[str, object], baseline: dict[str, object]) -> list[str]:
+    """Name what two have differently, in the order of their names."""
+    nothing = "nothing"
+    return [
+        f"{key} is {candidate.get(key, nothing)} and was {baseline.get(key, nothing)}"
+        for key in sorted({*candidate, *baseline})
+        if candidate.get(key, nothing) != baseline.get(key, nothing)
+    ]
+
+
+def table(findings: Sequence[Finding]) -> pd.DataFrame:
+    """Make a line of each finding, with the verdict's name and the difference's interval."""
+    lines = []
+    for each in findings:
+        line = {field: getattr(each, field) for field in Finding._fields}
+        difference: Mean = line.pop("difference")
+        lines.append(
+            line
+            | {
+                "difference": difference.value,
+                "low": difference.low,
+                "high": difference.high,
+                "n": difference.n,
+                "verdict": each.verdict.name,
+            }
+        )
+    return pd.DataFrame(lines)
