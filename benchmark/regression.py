@@ -77,6 +77,7 @@ class _Trial(NamedTuple):
 
     finding: Finding
     worse_by: NDArray[np.float64]  # [N], above 0 where the candidate is worse
+    alike: bool  # whether both had the same method, settings and seed
 
 
 def pairs(
@@ -165,8 +166,16 @@ def _trials(candidate: Measured, base: Measured, rules: Rules) -> list[_Trial]:
             finding = finding._replace(verdict=Verdict.worse, note=note)
         elif not passes and base.method in rules.exact and candidate.method == base.method:
             finding = _compared(finding, apart, rules.tolerance)
-        trials.append(_Trial(finding, -apart if better else apart))
+        trials.append(_Trial(finding, -apart if better else apart, _same_method(candidate, base)))
     return trials
+
+
+def _same_method(candidate: Measured, base: Measured) -> bool:
+    ours, theirs = (
+        {key: value for key, value in each.made.items() if key.startswith(("method", "seed"))}
+        for each in (candidate, base)
+    )
+    return candidate.method == base.method and ours == theirs
 
 
 def _counted(finding: Finding) -> Finding:
@@ -193,7 +202,9 @@ def _tested(trial: _Trial, worse: bool, better: bool, level: float) -> Finding:
     if better:
         return finding._replace(verdict=Verdict.better)
     if sign_flip(finding.margin - worse_by, above=True)[0] <= level:
-        return finding._replace(verdict=Verdict.same)
+        moved = int((np.abs(worse_by) > IDENTICAL).sum())
+        note = f"moved on {moved} images, with the same settings" if trial.alike else ""
+        return finding._replace(verdict=Verdict.same, note=note)
     if worse:
         return finding._replace(verdict=Verdict.worse)
     return finding._replace(note=_needed(worse_by, finding.margin, level))
