@@ -137,7 +137,9 @@ def _measured(asked: Asked) -> list[Measured]:
     """Take the candidate out of the records; of an experiment run first what is missing."""
     if Path(asked.candidate).is_dir():
         if asked.others:
-            raise BadInput(f"{asked.others[0]}: a folder of runs takes no settings")
+            raise BadInput(
+                f"{asked.others[0]}: {asked.candidate} is a folder of runs, which takes no settings"
+            )
         return measured.below(Path(asked.candidate))
     experiment = read(asked.candidate, asked.others, asked.folder)
     if asked.run:

@@ -1,0 +1,208 @@
+"""The regression gate's command: what it reads and writes, its exit codes, what it refuses."""
+
+import json
+import shutil
+from xml.etree import ElementTree
+
+import cells
+import pandas as pd
+import pytest
+
+from benchmark import baselines, check
+from benchmark.errors import BadInput
+
+EXPERIMENT = """
+# @package _global_
+defaults:
+  - override /model: tiny
+  - override /dataset: tiny
+  - override /metric: [deletion, pointing]
+  - override /hydra/sweeper: cells
+n: 32
+dataset: {limit: "${n}"}
+device: cpu
+protocol: {steps: 10}
+experiment:
+  title: two methods
+  rows:
+    Toy: {set: [method=toy]}
+    centre: {set: [method=centre]}
+  columns:
+    7 × 7: {set: [res=7]}
+  metrics: {deletion: {}}
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with runs of a method and of a worse version of it, and a baseline."""
+    folder = tmp_path_factory.mktemp("check")
+    cells.make_images(folder / "images", count=32)
+    cells.make_conf(folder / "conf")
+    (folder / "conf" / "experiment").mkdir()
+    (folder / "conf" / "experiment" / "two.yaml").write_text(EXPERIMENT.lstrip())
+    for name, more in {
+        "good": [],
+        "seed": ["seed=1"],
+        "worse": ["method.gain=-1.0"],
+        "fewer": ["dataset.limit=3"],
+        "finer": ["protocol.steps=20"],
+    }.items():
+        cells.start(folder, *more, f"results='{folder / name}'")
+    assert run(folder, "--accept", str(folder / "good")) == 0
+    return folder
+
+
+def run(folder, *arguments):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr("sys.argv", ["check", *arguments, "baseline=mine.json"])
+        return check.main()
+
+
+def gate(folder, candidate, *more):
+    return run(folder, f"candidate={candidate}", *more)
+
+
+def test_a_run_that_is_no_worse_passes(place, capsys):
+    assert gate(place, "good") == 0
+    shown = capsys.readouterr().out
+    assert "no regression: 4 same" in shown
+    assert "identical" in shown
+
+
+def test_a_worse_one_fails_and_what_was_changed_is_said(place, capsys):
+    assert gate(place, "worse", "check.margins.pointing=0.9") == 1
+    shown = capsys.readouterr().out
+    assert "worse: " in shown
+    assert "method.gain is -1.0 and was 1.0" in shown
+    assert "code is" not in shown
+
+
+def test_what_cannot_be_told_has_a_code_of_its_own(place, capsys):
+    strict = ["check.margins.deletion=1e-9", "check.margins.pointing=1.0"]
+    assert gate(place, "seed", *strict) == 3
+    assert gate(place, "seed", *strict, "check.unclear=0") == 0
+    assert "cannot tell" in capsys.readouterr().out
+
+
+def test_findings_are_written_as_markdown_json_and_junit(place):
+    files = [f"out/check{suffix}" for suffix in (".md", ".json", ".xml")]
+    given = [word for file in files for word in ("--write", file)]
+    assert gate(place, "worse", "check.margins.pointing=0.9", *given) == 1
+    page, values, suite = ((place / file).read_text() for file in files)
+    assert "**worse**" in page
+    assert "- method.gain is -1.0 and was 1.0" in page
+    whole = json.loads(values)
+    by_name = {each["measure"]: each for each in whole["findings"]}
+    assert by_name["deletion"]["verdict"] == "worse"
+    assert by_name["deletion"]["n"] == 32
+    root = ElementTree.fromstring(suite)
+    assert (root.get("tests"), root.get("failures"), root.get("skipped")) == ("4", "1", "0")
+    assert root.find("testcase[@name='deletion']/failure") is not None
+    assert root.find("testcase[@name='forward_passes']/failure") is None
+
+
+def test_an_experiment_is_run_first_and_then_compared_cell_by_cell(place, monkeypatch, capfd):
+    monkeypatch.setenv("PYTHONPATH", cells.environment()["PYTHONPATH"])
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    given = ["--config-dir", "conf", f"dataset.root={place / 'images'}", f"results={place / 'made'}"]
+    assert run(place, "--stored", "--accept", "two", *given) == 2
+    assert "two: Toy, 7 × 7 is missing: run it" in capfd.readouterr().err
+    kept = (place / "mine.json").read_text(), (place / "mine.csv").read_text()
+    try:
+        assert run(place, "--accept", "two", *given) == 0
+        assert run(place, "candidate=two", "--stored", *given) == 0
+        shown = capfd.readouterr().out
+        assert "+ python -m benchmark --config-dir" in shown
+        assert "Toy, 7 × 7" in shown
+        assert "on every image" in shown, "the control is compared, not tested"
+        assert run(place, "candidate=good") == 2
+        assert "the candidate has no Toy, 7 × 7, but toy at 7 x 7" in capfd.readouterr().err
+        assert run(place, "candidate=good", "cell='Toy, 7 × 7'") == 0
+    finally:
+        (place / "mine.json").write_text(kept[0])
+        (place / "mine.csv").write_text(kept[1])
+
+
+@pytest.mark.parametrize(
+    ("candidate", "more", "said"),
+    [
+        ("fewer", [], "cannot be compared: the baseline has 32 images, the candidate 3"),
+        ("finer", [], "metric.deletion.protocol.steps is 20 and was 10"),
+        ("good", ["cell=other"], "cell=other: the baseline has toy at 7 x 7"),
+        ("good", ["n=3"], " is a folder of runs, which takes no settings"),
+        ("good", ["check.level=2"], "check.level must be between 0 and 1"),
+        ("good", ["check.margins.deletion=much"], "check.margins"),
+        ("good", ["check=nothing"], "there is no check=nothing: choose one of default"),
+        ("good", ["--write", "x.pdf"], "--write takes files that end in .md, .json, .xml"),
+        ("nowhere/at/all", [], "there is no folder nowhere/at/all"),
+        ("conf", [], "there is no finished run below"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(place, candidate, more, said, capsys):
+    assert gate(place, candidate, *more) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert len(error.splitlines()) == 1
+
+
+def test_a_candidate_has_to_be_named(place, capsys):
+    assert run(place) == 2
+    assert "candidate=... is missing" in capsys.readouterr().err
+
+
+# Baselines
+
+
+def test_a_baseline_is_read_back_as_it_was_kept(place):
+    (cell,) = baselines.read(place / "mine.json")
+    table = pd.read_csv(place / "mine.csv")
+    assert cell.name == "toy at 7 x 7"
+    assert cell.higher_is_better == {"deletion": False, "pointing": True}
+    assert list(cell.images.index) == list(table["id"])
+    assert cell.images["deletion"].tolist() == table["deletion"].tolist()
+    assert cell.made["method.gain"] == 1.0
+    assert "method.gain" not in cell.facts
+
+
+def test_a_baseline_that_was_edited_is_refused(place, tmp_path):
+    for suffix in (".json", ".csv"):
+        shutil.copy(place / f"mine{suffix}", tmp_path)
+    table = tmp_path / "mine.csv"
+    table.write_text(table.read_text().replace("0.", "0.1", 1))
+    with pytest.raises(BadInput, match="do not belong together"):
+        baselines.read(tmp_path / "mine.json")
+    (tmp_path / "mine.json").write_text("{}")
+    with pytest.raises(BadInput, match="is no baseline"):
+        baselines.read(tmp_path / "mine.json")
+    table.unlink()
+    with pytest.raises(BadInput, match=r"there is no .*mine\.csv"):
+        baselines.read(tmp_path / "mine.json")
+
+
+def test_baselines_have_names_or_are_files():
+    assert baselines.file_of("mine") == baselines.FOLDER / "mine.json"
+    assert str(baselines.file_of("a/mine.json")) == "a/mine.json"
+    with pytest.raises(BadInput, match="give a name such as mine"):
+        baselines.file_of("a/mine")
+    with pytest.raises(BadInput, match="there is no baseline nobody: there are "):
+        baselines.read(baselines.file_of("nobody"))
+
+
+def test_a_hundred_images_by_ten_metrics_take_less_than_200_kb(place, tmp_path):
+    (cell,) = baselines.read(place / "mine.json")
+    names = [f"metric_{number}" for number in range(10)]
+    ids = [f"ILSVRC2012_val_{number:08}" for number in range(100)]
+    images = pd.DataFrame({"digest": "0123456789abcdef", "target": 999}, index=ids)
+    images[[*names, "forward_passes", "backward_passes"]] = 1 / 3
+    large = cell._replace(higher_is_better=dict.fromkeys(names, True), images=images)
+    written = baselines.keep([large], tmp_path / "large.json", "a command")
+    assert sum(file.stat().st_size for file in written) < 200_000
+    assert baselines.read(tmp_path / "large.json")[0].images.shape == (100, 14)
+
+
+def test_two_cells_of_one_name_are_no_baseline(place, tmp_path):
+    (cell,) = baselines.read(place / "mine.json")
+    with pytest.raises(BadInput, match="several runs of toy at 7 x 7"):
+        baselines.keep([cell, cell], tmp_path / "twice.json", "a command")
