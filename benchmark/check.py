@@ -27,7 +27,9 @@ from benchmark.errors import BadInput
 from benchmark.experiment import read
 from benchmark.files import write_whole
 from benchmark.measured import Measured
+from benchmark.records import RunFolder
 from benchmark.regression import Finding, Rules, Verdict, judge, pairs
+from benchmark.timed_pair import time_pair
 
 OWN = ("candidate", "baseline", "cell", "check")
 CODES = """exit code: 0 nothing is worse; 1 something is; 2 the two cannot be compared, or a
@@ -67,6 +69,12 @@ def main() -> int:
         "--stored", action="store_true", help="take an experiment from the records; run nothing"
     )
     parser.add_argument(
+        "--time",
+        type=Path,
+        metavar="CHECKOUT",
+        help="also time the candidate's settings here and in another checkout, in alternation",
+    )
+    parser.add_argument(
         "--write",
         type=Path,
         action="append",
@@ -83,6 +91,8 @@ def main() -> int:
             return _accept(asked, candidates)
         found = pairs(candidates, baselines.read(baselines.file_of(asked.baseline)), asked.cell)
         findings = judge(found, asked.rules)
+        if arguments.time:
+            findings += time_pair(_command(asked), arguments.time.resolve(), asked.rules)
         told = notes(found)
         for file in arguments.write:
             write_whole(file, FORMATS[file.suffix](findings, told))
@@ -143,12 +153,26 @@ def _measured(asked: Asked) -> list[Measured]:
         return measured.below(Path(asked.candidate))
     experiment = read(asked.candidate, asked.others, asked.folder)
     if asked.run:
-        place = ["--config-dir", str(Path(asked.folder).resolve())] if asked.folder else []
-        command = [sys.executable, "-m", "benchmark", *place, "--multirun", *experiment.given]
-        print(f"+ {shlex.join(['python', *command[1:]])}", flush=True)
-        if ended := subprocess.run([*command, "report=false"], check=False).returncode:
+        command = ["-m", "benchmark", *_command(asked), "report=false"]
+        print(f"+ {shlex.join(['python', *command])}", flush=True)
+        if ended := subprocess.run([sys.executable, *command], check=False).returncode:
             raise BadInput(f"the candidate could not be run whole: exit code {ended}, see above")
     return measured.of_experiment(experiment)
+
+
+def _command(asked: Asked) -> list[str]:
+    """Return what follows ``python -m benchmark`` to run the candidate.
+
+    Raises:
+        BadInput: it is a folder of several runs.
+    """
+    place = ["--config-dir", str(Path(asked.folder).resolve())] if asked.folder else []
+    if not Path(asked.candidate).is_dir():
+        return [*place, "--multirun", f"+experiment={asked.candidate}", *asked.others]
+    runs = [RunFolder(each.parent) for each in Path(asked.candidate).glob("**/settings.json")]
+    if len(runs) != 1:
+        raise BadInput(f"--time takes an experiment or one run; {asked.candidate} has {len(runs)}")
+    return [*place, *runs[0].started()["settings"]["overrides"]]
 
 
 def _accept(asked: Asked, cells: list[Measured]) -> int:

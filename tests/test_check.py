@@ -8,7 +8,8 @@ import cells
 import pandas as pd
 import pytest
 
-from benchmark import baselines, check
+from benchmark import baselines, check, timed_pair
+from benchmark.config import build, composed
 from benchmark.errors import BadInput
 
 EXPERIMENT = """
@@ -106,7 +107,12 @@ def test_findings_are_written_as_markdown_json_and_junit(place):
 def test_an_experiment_is_run_first_and_then_compared_cell_by_cell(place, monkeypatch, capfd):
     monkeypatch.setenv("PYTHONPATH", cells.environment()["PYTHONPATH"])
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    given = ["--config-dir", "conf", f"dataset.root={place / 'images'}", f"results={place / 'made'}"]
+    given = [
+        "--config-dir",
+        "conf",
+        f"dataset.root={place / 'images'}",
+        f"results={place / 'made'}",
+    ]
     assert run(place, "--stored", "--accept", "two", *given) == 2
     assert "two: Toy, 7 × 7 is missing: run it" in capfd.readouterr().err
     kept = (place / "mine.json").read_text(), (place / "mine.csv").read_text()
@@ -150,6 +156,41 @@ def test_what_cannot_be_compared_is_refused(place, candidate, more, said, capsys
 def test_a_candidate_has_to_be_named(place, capsys):
     assert run(place) == 2
     assert "candidate=... is missing" in capsys.readouterr().err
+
+
+# Time
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        ([(1, 1.3), (1, 1.4), (2, 2.6)], "worse"),
+        ([(1, 1.3), (1, 1.4), (2, 2.0)], "unclear"),
+        ([(1, 1.3), (1, 1.0), (2, 2.0)], "same"),
+        ([(1.3, 1), (1.4, 1), (2.6, 2)], "better"),
+        ([(1e-5, 1e-4)] * 3, "same"),
+    ],
+)
+def test_what_is_slower_in_every_round_is_worse(monkeypatch, tmp_path, seconds, expected):
+    (tmp_path / "benchmark").mkdir()
+    (tmp_path / "benchmark" / "__main__.py").touch()
+    told = iter([value for pair in seconds for value in pair])
+    monkeypatch.setattr(timed_pair, "_seconds", lambda *_: {"method=mine": next(told)})
+    rules = build(composed("check", [])[0].check, "check")
+    (finding,) = timed_pair.time_pair(["method=mine"], tmp_path, rules)
+    assert finding.verdict.name == expected
+
+
+def test_a_run_is_timed_here_and_in_another_checkout(place, monkeypatch, capsys):
+    monkeypatch.setenv("PYTHONPATH", cells.environment()["PYTHONPATH"])
+    monkeypatch.setattr(timed_pair, "ROUNDS", 1)
+    given = ["--config-dir", "conf", "--time"]
+    code = gate(place, "good", *given, str(cells.ROOT), "check.time=1000")
+    said = capsys.readouterr()
+    assert code == 0, said.err
+    assert "seconds" in said.out
+    assert gate(place, "good", *given, str(place)) == 2
+    assert "there is no checkout of this benchmark" in capsys.readouterr().err
 
 
 # Baselines
