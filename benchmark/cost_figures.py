@@ -13,6 +13,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from omegaconf import OmegaConf
 
 from benchmark.figure_parts import COLOURS, Run, Shared, caption
+from benchmark.print_layout import Width, in_print, is_narrow, legend_below, two_panels
 from benchmark.stats import Mean
 from benchmark.summary import per_image, summary
 
@@ -36,14 +37,13 @@ class Line(NamedTuple):
     points: list[Point]
 
 
-def cost_figure(common: Shared, metric: str) -> Figure:
+def cost_figure(common: Shared, metric: str, width: Width | None = None) -> Figure:
     """Draw each run's mean of a metric, with its interval, over passes and over seconds per image.
 
     Runs that differ in one setting of the same method are joined, in the order of what they cost.
     """
     lines = cost_lines(common, metric)
-    figure = Figure(figsize=(8, 3.2 + 0.16 * len(lines)), layout="constrained")
-    panels = figure.subplots(1, 2, sharey=True)
+    figure, panels = two_panels(width, 3.2)
     for panel, cost in zip(panels, ("passes", "seconds"), strict=True):
         for number, line in enumerate(lines):
             colour, mark = COLOURS[number % len(COLOURS)], MARKS[number % len(MARKS)]
@@ -53,16 +53,17 @@ def cost_figure(common: Shared, metric: str) -> Figure:
         panel.tick_params(labelsize=7)
         panel.grid(alpha=0.3, linewidth=0.5)
     arrow = "↑" if common.runs[0].outcome.higher_is_better[metric] else "↓"
-    panels[0].set_ylabel(f"{metric} {arrow}, mean and 95 % interval", fontsize=7)
+    for panel in panels if is_narrow(width) else panels[:1]:
+        panel.set_ylabel(f"{metric} {arrow}, mean and 95 % interval", fontsize=7)
     panels[0].set_xlabel("passes per image, forward + backward", fontsize=7)
     devices = sorted({run.outcome.caption["device"] for run in common.runs})
     panels[1].set_xlabel(f"seconds per image ({'; '.join(devices)})", fontsize=7)
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, fontsize=6.5, loc="outside lower center", frameon=False)
+    legend_below(figure, handles, labels)
     counts = sorted({point.mean.n for line in lines for point in line.points})
     n = "–".join(map(str, sorted({counts[0], counts[-1]})))
     caption(figure, f"{common.facts} · n = {n} images{common.mixed}")
-    return figure
+    return in_print(figure, width, 2.8)
 
 
 def cost_lines(common: Shared, metric: str) -> list[Line]:

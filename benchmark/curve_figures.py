@@ -14,17 +14,17 @@ from benchmark.figure_parts import (
     caption,
     draw_axes,
 )
+from benchmark.print_layout import Width, in_print, is_narrow, legend_below, two_panels
 from benchmark.stats import Mean, mean_band, mean_interval
 
 
-def curve_figure(common: Shared) -> Figure:
+def curve_figure(common: Shared, width: Width | None = None) -> Figure:
     """Draw each run's mean curves with pointwise 95 % bootstrap bands, and the areas in the legend.
 
     Raises:
         BadInput: a run has no curves.
     """
-    figure = Figure(figsize=(8, 3.1 + 0.16 * len(common.runs)), layout="constrained")
-    panels = figure.subplots(1, 2, sharey=True)
+    figure, panels = two_panels(width, 3.1)
     styles = [(colour, line) for line in ("-", "--", ":") for colour in COLOURS]
     labels = [run.label for run in common.runs]
     for panel, metric, across in zip(panels, CURVES, ("removed", "shown"), strict=True):
@@ -40,11 +40,12 @@ def curve_figure(common: Shared) -> Figure:
         draw_axes(panel, f"cells {across}, most important first")
         arrow = "↑" if common.runs[0].outcome.higher_is_better[metric] else "↓"
         panel.set_title(f"{metric} {arrow}", fontsize=8)
-    figure.legend(panels[0].lines, labels, fontsize=6.5, loc="outside lower center", frameon=False)
-    panels[0].set_ylabel("score of the target", fontsize=7)
+    legend_below(figure, panels[0].lines, labels)
+    for panel in panels if is_narrow(width) else panels[:1]:
+        panel.set_ylabel("score of the target", fontsize=7)
     notes = f"n = {len(common.ids)} images · mean, 95 % bootstrap band at each point; area [95 %]"
     caption(figure, f"{common.facts} · {notes}{common.mixed}")
-    return figure
+    return in_print(figure, width, 2.8)
 
 
 def image_curves(run: Run, image_id: str) -> Figure:

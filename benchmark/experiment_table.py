@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.text import Text
@@ -28,34 +29,50 @@ OTHERS = (
 )
 
 
+class Table(NamedTuple):
+    """An experiment's table, as far as it is done."""
+
+    cells: list[Collected]
+    entries: list[Entry]
+    notes: list[str]  # what the numbers depend on, and what is missing
+
+    @classmethod
+    def of(cls, composed: Composed) -> Table:
+        """Look it up in the records.
+
+        Raises:
+            BadInput: a cell cannot be composed, or the published file lacks what is asked of it.
+        """
+        cells = collect(composed)
+        found = entries(composed.experiment, cells)
+        return cls(cells, found, caption(composed, cells, found))
+
+
 def print_table(composed: Composed, console: Console) -> list[Collected]:
     """Print an experiment's table; return its cells.
 
     Raises:
-        BadInput: a cell cannot be composed, or the published file lacks what is asked of it.
+        BadInput: as ``Table.of``.
     """
-    cells = collect(composed)
-    found = entries(composed.experiment, cells)
-    console.print(*screen(composed.experiment, found, console.width))
-    for line in caption(composed, cells, found):
+    table = Table.of(composed)
+    console.print(*screen(composed.experiment, table.entries, console.width))
+    for line in table.notes:
         console.print(Text(line))
-    return cells
+    return table.cells
 
 
 def write_table(composed: Composed, target: Path) -> list[Path]:
     """Write the table as the file's suffix says, or, where it has none, in every format.
 
     Raises:
-        BadInput: the suffix is none of the formats, or as ``print_table``.
+        BadInput: the suffix is none of the formats, or as ``Table.of``.
     """
     if target.suffix and target.suffix not in FORMATS:
         raise BadInput(f"--write takes a name that ends in {', '.join(FORMATS)}, or in none")
-    cells = collect(composed)
-    found = entries(composed.experiment, cells)
-    notes = caption(composed, cells, found)
+    table = Table.of(composed)
     files = [target] if target.suffix else [Path(f"{target}{suffix}") for suffix in FORMATS]
     for file in files:
-        write_whole(file, FORMATS[file.suffix](composed.experiment, found, notes))
+        write_whole(file, FORMATS[file.suffix](composed.experiment, table.entries, table.notes))
     return files
 
 

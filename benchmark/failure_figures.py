@@ -20,6 +20,7 @@ from benchmark.figure_parts import (
     overlay,
     without_ticks,
 )
+from benchmark.print_layout import Width, in_print
 from benchmark.summary import per_image
 
 SIDE = 1.5  # inches of one panel
@@ -27,7 +28,7 @@ COLUMNS = 6  # images side by side; more go below
 LETTERS = 26  # in a line below an image
 
 
-def failure_figure(common: Shared, images: int) -> Figure:
+def failure_figure(common: Shared, images: int, width: Width | None = None) -> Figure:
     """Draw the worst images of a run, worst first by insertion minus deletion.
 
     Below each image stand the class that was explained with its score, the predicted class where it
@@ -41,17 +42,21 @@ def failure_figure(common: Shared, images: int) -> Figure:
     (run,) = common.runs
     table = worst_first(run)
     worst = table.head(images)
-    columns, blocks = min(COLUMNS, len(worst)), -(-len(worst) // COLUMNS)
+    across = COLUMNS if width is None else int(width.value / SIDE)
+    columns, blocks = min(across, len(worst)), -(-len(worst) // across)
     figure = Figure(
-        figsize=(SIDE * max(columns, 3) + 0.3, (SIDE * 2.8 + 1.0) * blocks + 0.4),
+        figsize=(
+            SIDE * max(columns, 3) + 0.3 if width is None else width.value,
+            (SIDE * 2.8 + 1.0) * blocks + (0.4 if width is None else 0.6),
+        ),
         layout="constrained",
     )
     panels = figure.subplots(3 * blocks, columns, squeeze=False)
     for panel in panels.flat:
         panel.set_axis_off()
     for place, row in enumerate(worst.to_dict("records")):
-        top = place // COLUMNS * 3
-        image, heatmap, curves = panels[top : top + 3, place % COLUMNS]
+        top = place // across * 3
+        image, heatmap, curves = panels[top : top + 3, place % across]
         for panel in (image, heatmap, curves):
             panel.set_axis_on()
         picture = common.picture(run, row["id"])
@@ -70,11 +75,11 @@ def failure_figure(common: Shared, images: int) -> Figure:
         draw_axes(curves, "removed or shown")
         curves.set_xticks([0, 0.5, 1])
         curves.set_box_aspect(0.8)
-        curves.tick_params(labelleft=place % COLUMNS == 0)
+        curves.tick_params(labelleft=place % across == 0)
         curves.legend(fontsize=6.5, loc="best", framealpha=0.7, handlelength=1)
-        without_ticks(panels[top : top + 2, place % COLUMNS])
+        without_ticks(panels[top : top + 2, place % across])
     caption(figure, f"{run.label} · {common.facts} · {_how_sure(worst, table)}")
-    return figure
+    return in_print(figure, width, SIDE)
 
 
 def worst_first(run: Run) -> pd.DataFrame:

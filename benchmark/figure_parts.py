@@ -111,7 +111,7 @@ class Run:
         stage = self.stage(self.outcome.stages[metric])
         if not {"scores", "fractions"} <= stage.rows[ids[0]]["arrays"].keys():
             raise BadInput(f"{self.folder.path}: {metric} has no curves")
-        scores = np.stack([stage.array(image_id, "scores") for image_id in ids])
+        scores = np.stack(list(stage.arrays_of(ids, "scores")))
         return scores, stage.array(ids[0], "fractions")
 
     @property

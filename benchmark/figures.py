@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from benchmark.cost_figures import cost_figure
@@ -21,21 +22,24 @@ from benchmark.figure_parts import ALIKE, CURVES, PICTURES, Wanted, shared
 from benchmark.films import FILMS, write_film
 from benchmark.frame_figures import film, frame_strip
 from benchmark.heatmap_figures import contact_sheet, heatmap_grid
+from benchmark.print_layout import Width
 
 
 def heatmaps(arguments: argparse.Namespace) -> None:
     """Draw a grid or a contact sheet."""
     common = shared(arguments.runs, _wanted(arguments), ("data",))
     if arguments.sheet:
-        _save(contact_sheet(common, arguments.images, arguments.sheet), arguments.write)
+        figure = contact_sheet(common, arguments.images, arguments.sheet, arguments.width)
     else:
         options = (arguments.images, arguments.deleted, arguments.curves)
-        _save(heatmap_grid(common, *options), arguments.write)
+        figure = heatmap_grid(common, *options, arguments.width)
+    _save(figure, arguments)
 
 
 def curves(arguments: argparse.Namespace) -> None:
     """Draw mean deletion and insertion curves."""
-    _save(curve_figure(shared(arguments.runs, _wanted(arguments, *CURVES), ALIKE)), arguments.write)
+    common = shared(arguments.runs, _wanted(arguments, *CURVES), ALIKE)
+    _save(curve_figure(common, arguments.width), arguments)
 
 
 def frames(arguments: argparse.Namespace) -> None:
@@ -43,31 +47,34 @@ def frames(arguments: argparse.Namespace) -> None:
     common = shared(arguments.runs, _wanted(arguments, *CURVES))
     image_id = arguments.image or common.ids[0]
     if arguments.write.suffix in FILMS:
+        if arguments.width:
+            raise BadInput(f"--width is for print; a film such as {arguments.write} has none")
         arguments.write.parent.mkdir(parents=True, exist_ok=True)
         write_film(film(common, image_id), arguments.write)
     else:
-        _save(frame_strip(common, image_id, arguments.frames), arguments.write)
+        _save(frame_strip(common, image_id, arguments.frames, arguments.width), arguments)
 
 
 def failures(arguments: argparse.Namespace) -> None:
     """Draw a run's worst images."""
     common = shared(arguments.runs, _wanted(arguments, *CURVES))
-    _save(failure_figure(common, arguments.images), arguments.write)
+    _save(failure_figure(common, arguments.images, arguments.width), arguments)
 
 
 def cost(arguments: argparse.Namespace) -> None:
     """Draw a metric over what it took."""
     common = shared(arguments.runs, _wanted(arguments, arguments.metric), ALIKE)
-    _save(cost_figure(common, arguments.metric), arguments.write)
+    _save(cost_figure(common, arguments.metric, arguments.width), arguments)
 
 
 def _wanted(arguments: argparse.Namespace, *metrics: str) -> Wanted:
     return Wanted(arguments.res, arguments.protocol, metrics)
 
 
-def _save(figure: Figure, file: Path) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, dpi=110)
+def _save(figure: Figure, arguments: argparse.Namespace) -> None:
+    arguments.write.parent.mkdir(parents=True, exist_ok=True)
+    with mpl.rc_context({"pdf.fonttype": 42}):  # letters as letters, which journals ask for
+        figure.savefig(arguments.write, dpi=300 if arguments.width else 110)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -107,6 +114,12 @@ def _kind(kinds: Any, draw: Callable[..., None], does: str, runs: int | str = "+
     kind.add_argument("runs", metavar="RUN", type=Path, nargs=runs, help="folder of a finished run")
     kind.add_argument("--res", type=_count, help="of the heatmaps, where a folder holds several")
     kind.add_argument("--protocol", help="likewise, such as rise")
+    kind.add_argument(
+        "--width",
+        type=_width,
+        metavar="one|two",
+        help="of a printed page: 3.3 or 7 inches",
+    )
     films = f", {', '.join(FILMS)} for a film of every step" if draw is frames else ""
     kind.add_argument(
         "--write", type=Path, metavar="FILE", required=True, help=f"{', '.join(PICTURES)}{films}"
@@ -118,6 +131,12 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
     return int(text)
+
+
+def _width(text: str) -> Width:
+    if text not in Width.__members__:
+        raise argparse.ArgumentTypeError(f"{text} is neither one nor two columns")
+    return Width[text]
 
 
 def _percentage(text: str) -> float:

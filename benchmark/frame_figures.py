@@ -23,11 +23,13 @@ from benchmark.figure_parts import (
     overlay,
     without_ticks,
 )
+from benchmark.print_layout import MARGIN, Width, in_print, is_narrow, side_of
 
+LEAST = 0.7  # inches of the smallest composite whose texts can be read
 DONE = {"deletion": "removed", "insertion": "shown"}
 
 
-def frame_strip(common: Shared, image_id: str, frames: int) -> Figure:
+def frame_strip(common: Shared, image_id: str, frames: int, width: Width | None = None) -> Figure:
     """Draw composites of an image in two rows, deletion and insertion, with the scores below.
 
     Before them stand the image and its heatmap, after them the two curves. The composites lie
@@ -37,9 +39,17 @@ def frame_strip(common: Shared, image_id: str, frames: int) -> Figure:
         BadInput: the image has changed or is no longer where it was, or is not in the run.
     """
     run = _run_with(common, image_id)
-    side = INCHES * 0.65
-    figure = Figure(figsize=(side * (frames + 2.6), side * 2 + 1.1), layout="constrained")
-    grid = figure.add_gridspec(2, frames + 2, width_ratios=[1] * (frames + 1) + [1.6])
+    narrow = is_narrow(width)
+    beside = 1.0 if narrow else 2.6  # panels' widths that image, heatmap and curves take
+    fewer = f"--frames {int((width.value - MARGIN) / LEAST - beside)}" if width else ""
+    side = side_of(width, frames + beside, INCHES * 0.65, LEAST, fewer)
+    inches = width.value if width else side * (frames + beside)
+    tall = side * 2 + (1.1 if width is None else 3.0 if narrow else 1.4)
+    figure = Figure(figsize=(inches, tall), layout="constrained")
+    if narrow:
+        grid = figure.add_gridspec(3, frames + 1, height_ratios=[1, 1, 1.8 / side])
+    else:
+        grid = figure.add_gridspec(2, frames + 2, width_ratios=[1] * (frames + 1) + [1.6])
     panels = np.array(
         [[figure.add_subplot(grid[row, column]) for column in range(frames + 1)] for row in (0, 1)]
     )
@@ -50,7 +60,7 @@ def frame_strip(common: Shared, image_id: str, frames: int) -> Figure:
     ):
         panel.imshow(shown)
         panel.set_title(name, fontsize=7)
-    curves = figure.add_subplot(grid[:, -1])
+    curves = figure.add_subplot(grid[2, :] if narrow else grid[:, -1])
     for line, metric in zip(panels, CURVES, strict=True):
         made = composites(common, run, metric, image_id)
         points = chosen_points(made.fractions, frames)
@@ -73,7 +83,7 @@ def frame_strip(common: Shared, image_id: str, frames: int) -> Figure:
     _finish(curves)
     caption(figure, _facts(common, run, image_id))
     without_ticks(panels)
-    return figure
+    return in_print(figure, width, side - 0.15, panels.ravel().tolist())
 
 
 def film(common: Shared, image_id: str) -> Iterator[NDArray[np.uint8]]:
@@ -147,7 +157,7 @@ def _name(run: Run, metric: str, image_id: str) -> str:
 def _finish(curves: Axes) -> None:
     draw_axes(curves, "cells removed or shown")
     curves.set_ylabel("score of the target", fontsize=7)
-    curves.legend(fontsize=6.5, loc="center right")
+    curves.legend(fontsize=6.5, loc="center right", handlelength=1)
 
 
 def _facts(common: Shared, run: Run, image_id: str) -> str:

@@ -24,10 +24,17 @@ from benchmark.figure_parts import (
     overlay,
     without_ticks,
 )
+from benchmark.print_layout import Width, in_print, side_of
+
+LABEL = 0.35  # inches that a run's name beside its heatmaps takes in print
 
 
 def heatmap_grid(
-    common: Shared, images: int, deleted: float | None = None, curves: bool = False
+    common: Shared,
+    images: int,
+    deleted: float | None = None,
+    curves: bool = False,
+    width: Width | None = None,
 ) -> Figure:
     """Draw images x runs: the image, then each run's heatmap over it.
 
@@ -43,9 +50,20 @@ def heatmap_grid(
     ids = common.ids[:images]
     lines = 2 if curves or deleted is not None else 1
     places = _places(common.runs)
-    width, height = len(places), len(ids) * lines
-    figure = Figure(figsize=(INCHES * width, (INCHES + 0.25) * height + 0.3), layout="constrained")
-    panels = figure.subplots(height, width, squeeze=False)
+    columns, height = len(places), len(ids) * lines
+    least = 1.0 if curves else 0.6
+    fewer = f"draw fewer runs than {len(common.runs)}, or a --sheet"
+    side = side_of(width, columns, INCHES, least, fewer)
+    room = 0.25 if side > 1.1 else 0.5  # inches for what stands below a panel
+    above = 0.3 if width is None else 0.8  # and for the headings, which are broken in print
+    figure = Figure(
+        figsize=(
+            INCHES * columns if width is None else width.value,
+            (side + room) * height + above,
+        ),
+        layout="constrained",
+    )
+    panels = figure.subplots(height, columns, squeeze=False)
     for number, image_id in enumerate(ids):
         own = panels[number * lines : (number + 1) * lines]
         for column, (run, is_image) in zip(own.T, places, strict=True):
@@ -65,7 +83,7 @@ def heatmap_grid(
     for panel, (run, is_image) in zip(panels[0], places, strict=True):
         panel.set_title(heading(_image_title(common, run) if is_image else run.label), fontsize=7)
     caption(figure, f"{common.facts} · {len(ids)} of {len(common.ids)} images")
-    return figure
+    return in_print(figure, width, side)
 
 
 def _places(runs: Sequence[Run]) -> list[tuple[Run, bool]]:
@@ -83,7 +101,7 @@ def _image_title(common: Shared, run: Run) -> str:
     return f"image · {run.outcome.caption.get('attack', UNCHANGED)}" if several else "image"
 
 
-def contact_sheet(common: Shared, images: int, blocks: int) -> Figure:
+def contact_sheet(common: Shared, images: int, blocks: int, width: Width | None = None) -> Figure:
     """Draw runs x images, the runs one below the other in so many blocks side by side.
 
     Raises:
@@ -96,7 +114,12 @@ def contact_sheet(common: Shared, images: int, blocks: int) -> Figure:
     pictures = {each: common.picture(seen_by, each) for each in common.ids[:images]}
     columns, height = len(pictures), 1 + -(-len(common.runs) // blocks)
     room = 0.2 if columns > 1 else 0.7  # inches for what stands below and above a panel
-    size = (INCHES * 0.75 * columns * blocks, (INCHES * 0.75 + room) * height + 0.3)
+    across = columns * blocks
+    side = side_of(width, across, INCHES * 0.75, 0.6, "ask for fewer --images or blocks")
+    if width is not None and columns > 1:
+        side -= LABEL / columns  # beside the images stand the runs
+        room = 0.4
+    size = (side * across if width is None else width.value, (side + room) * height + 0.3)
     figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(height, columns * blocks, squeeze=False)
     for block in range(blocks):
@@ -116,7 +139,7 @@ def contact_sheet(common: Shared, images: int, blocks: int) -> Figure:
                 panel.set_axis_off()
     caption(figure, f"{common.facts} · {columns} of {len(common.ids)} images")
     without_ticks(panels)
-    return figure
+    return in_print(figure, width, side)
 
 
 def _draw_image(

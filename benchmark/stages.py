@@ -11,9 +11,9 @@ import json
 import math
 import os
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,12 +61,20 @@ class Stage:
         Raises:
             BadInput: the file was changed since it was written.
         """
-        row = self.rows[image_id]
+        return next(self.arrays_of([image_id], name))
+
+    def arrays_of(self, ids: Iterable[str], name: str) -> Iterator[NDArray[np.float32]]:
+        """Read the array of that name of one image after the other, as ``array`` does."""
         with self.arrays.open("rb") as file:
-            first = min(place[0] for place in row["arrays"].values())
-            length = sum(4 * math.prod(shape) for _, *shape in row["arrays"].values())
-            file.seek(first)
-            block = file.read(length)
+            for image_id in ids:
+                yield self._read(file, image_id, name)
+
+    def _read(self, file: BinaryIO, image_id: str, name: str) -> NDArray[np.float32]:
+        row = self.rows[image_id]
+        first = min(place[0] for place in row["arrays"].values())
+        length = sum(4 * math.prod(shape) for _, *shape in row["arrays"].values())
+        file.seek(first)
+        block = file.read(length)
         if zlib.crc32(block) != row["arrays_crc"]:
             raise BadInput(
                 f"{self.arrays} does not hold what was written for {image_id}: "
@@ -88,7 +96,8 @@ class Stage:
         with self.lines.open("rb") as file:
             for number, line in enumerate(file, start=1):
                 row = _parsed(line)
-                if row is None or _arrays_end(row) > size:
+                end = 0 if row is None else _arrays_end(row)
+                if row is None or end > size:
                     if row is None and any(_parsed(later) for later in file):
                         raise BadInput(
                             f"line {number} of {self.lines} is damaged: move the folder away, and "
@@ -96,7 +105,7 @@ class Stage:
                         )
                     return
                 self._lines_end += len(line)
-                self._arrays_end = max(self._arrays_end, _arrays_end(row))
+                self._arrays_end = max(self._arrays_end, end)
                 yield row
 
     def _cut_to_whole(self) -> None:

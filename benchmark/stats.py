@@ -9,6 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr, ndtri
 from scipy.stats import bootstrap
 
+AT_ONCE = 100_000  # draws; few enough to stay in a processor's cache, which is three times faster
+
 
 class Mean(NamedTuple):
     """A mean over images, or over classes of images, with its 95 % interval."""
@@ -38,8 +40,9 @@ def mean_interval(values: ArrayLike, seed: int = 0, resamples: int = 9999) -> Me
         return Mean(value, np.nan, np.nan, n)
     if np.ptp(present) == 0:
         return Mean(value, value, value, n)
+    source = np.random.default_rng(seed)
     interval = bootstrap(
-        (present,), np.mean, n_resamples=resamples, rng=np.random.default_rng(seed), batch=1000
+        (present,), np.mean, n_resamples=resamples, rng=source, batch=max(1, AT_ONCE // n)
     ).confidence_interval
     return Mean(value, float(interval.low), float(interval.high), n)
 
@@ -85,16 +88,9 @@ def class_mean_interval(
     if all(np.ptp(group) == 0 for group in groups):
         return Mean(value, value, value, n)
     source = np.random.default_rng(seed)
-    drawn = sum(_means_drawn(group, resamples, source) for group in groups) / count
-    # Draws equal to the value but for rounding count half, as scipy counts ties.
-    tolerance = 1e-12 * max(1.0, abs(value))
-    below = np.mean(drawn < value - tolerance) + np.mean(np.abs(drawn - value) <= tolerance) / 2
-    bias = ndtri(np.clip(below, 0.5 / resamples, 1 - 0.5 / resamples))
-    away = [(group - group.mean()) / len(group) for group in groups]
-    skew = sum((each**3).sum() for each in away)
-    acceleration = skew / (6 * sum((each**2).sum() for each in away) ** 1.5)
-    shifted = bias + ndtri(np.array([0.025, 0.975]))
-    low, high = np.quantile(drawn, ndtr(bias + shifted / (1 - acceleration * shifted)))
+    drawn = np.asarray(sum(_means_drawn(group, resamples, source) for group in groups)) / count
+    away = np.concatenate([(group - group.mean()) / len(group) for group in groups])
+    low, high = _corrected(np.array(value), drawn, away)
     return Mean(value, float(low), float(high), n)
 
 
@@ -134,12 +130,49 @@ def mean_band(curves: ArrayLike, seed: int = 0, resamples: int = 1999) -> Band:
     low, high = value.copy(), value.copy()
     differs = np.ptp(curves, axis=0) > 0
     if differs.any():
-        interval = bootstrap(
-            (curves[:, differs],),
-            np.mean,
-            n_resamples=resamples,
-            rng=np.random.default_rng(seed),
-            batch=max(1, 10**7 // curves.size),  # numbers in memory at once
-        ).confidence_interval
-        low[differs], high[differs] = interval.low, interval.high
+        own, source = curves[:, differs], np.random.default_rng(seed)
+        low[differs], high[differs] = _corrected(
+            value[differs], _rows_drawn(own, resamples, source), own - value[differs]
+        )
     return Band(value, low, high)
+
+
+def _rows_drawn(
+    rows: NDArray[np.float64], resamples: int, source: np.random.Generator
+) -> NDArray[np.float64]:
+    """Draw as many of the rows [N, K] as there are, with replacement, and average: [resamples, K].
+
+    How often each row comes, times the rows, is their sum: one product instead of N rows gathered.
+    """
+    n = len(rows)
+    at_once = max(1, 10 * AT_ONCE // n)  # where others want the processor, products wait
+    parts = []
+    for begin in range(0, resamples, at_once):
+        size = min(at_once, resamples - begin)
+        places = source.integers(0, n, (size, n)) + n * np.arange(size)[:, None]
+        often = np.bincount(places.ravel(), minlength=size * n).reshape(size, n)
+        parts.append(often @ rows / n)
+    return np.concatenate(parts)
+
+
+def _corrected(
+    value: NDArray[np.float64], drawn: NDArray[np.float64], away: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the ends [2, ...] of bias-corrected, accelerated 95 % intervals.
+
+    Args:
+        value: [...], the means.
+        drawn: [resamples, ...], means of draws.
+        away: [N, ...], how far each image lies from its mean, over the size of its class.
+    """
+    # Draws equal to the value but for rounding count half, as scipy counts ties.
+    tolerance = 1e-12 * np.maximum(1.0, np.abs(value))
+    below = np.mean(drawn < value - tolerance, axis=0)
+    below = below + np.mean(np.abs(drawn - value) <= tolerance, axis=0) / 2
+    bias = ndtri(np.clip(below, 0.5 / len(drawn), 1 - 0.5 / len(drawn)))
+    acceleration = (away**3).sum(0) / (6 * (away**2).sum(0) ** 1.5)
+    shifted = bias + ndtri(np.array([0.025, 0.975])).reshape(2, *[1] * value.ndim)  # [2, ...]
+    at = ndtr(bias + shifted / (1 - acceleration * shifted))
+    columns = np.moveaxis(drawn, 0, -1).reshape(-1, len(drawn))
+    ends = [np.quantile(*each) for each in zip(columns, at.reshape(2, -1).T, strict=True)]
+    return np.stack(ends, axis=-1).reshape(at.shape)

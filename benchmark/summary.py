@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 
 from benchmark.records import Outcome, RunFolder
+from benchmark.stages import Stage
 from benchmark.stats import Mean, class_mean_interval, mean_interval
 
 
-def per_image(folder: RunFolder, outcome: Outcome) -> pd.DataFrame:
+def per_image(
+    folder: RunFolder, outcome: Outcome, stage: Callable[[str], Stage] | None = None
+) -> pd.DataFrame:
     """Collect one line per image, in the order of the manifest.
 
     Columns: id, target, label (-1 is none), predicted, correct (None without a label),
     score_on_image, score_on_baseline, every metric, forward_passes, backward_passes, seconds,
     protocol, and warm_up where the time includes the start of a process; under an attack also
     clean, the class that was seen before, and fooled.
+
+    Args:
+        folder: the run's.
+        outcome: which of its results.
+        stage: opens a stage, where the caller keeps what it has opened; else the folder does.
     """
+    stage = stage or folder.stage
     ids = folder.ids(outcome.manifest)
-    explained = folder.stage("heatmaps").rows
+    explained = stage("heatmaps").rows
     table = pd.DataFrame([explained[image_id] for image_id in ids])
     table = table.drop(columns=["digest", "arrays", "arrays_crc"])
     if (unlabelled := table["label"] < 0).any():
         table["correct"] = table["correct"].astype(object).mask(unlabelled, None)
-    for metric, stage in outcome.stages.items():
-        rows = folder.stage(stage).rows
+    for metric, name in outcome.stages.items():
+        rows = stage(name).rows
         values = [rows[image_id]["value"] for image_id in ids]
         place = list(table.columns).index("forward_passes")
         table.insert(place, metric, [math.nan if each is None else each for each in values])

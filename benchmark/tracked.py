@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 from PIL import Image
 from wandb.plot.custom_chart import CustomChart
 
-from benchmark.collect import collect, runtime_means
+from benchmark.collect import runtime_means
 from benchmark.curve_figures import curve_figure, image_curves
 from benchmark.errors import BadInput, UnreadableImage
 from benchmark.experiment import Composed
-from benchmark.experiment_table import caption
+from benchmark.experiment_table import Table
 from benchmark.figure_parts import CURVES, Run, Shared, overlay
 from benchmark.formats import TERMINAL, csv, html
 from benchmark.heatmap_figures import heatmap_grid
-from benchmark.layout import entries, grid, headings_of
+from benchmark.layout import grid, headings_of
 from benchmark.records import Outcome, RunFolder
 from benchmark.report.sources import Group, of_experiment
 from benchmark.stages import Row
@@ -109,11 +109,9 @@ def _drawn(figure: Figure) -> wandb.Image:
     return wandb.Image(Image.open(file))
 
 
-def log_experiment(run: wandb.Run, composed: Composed) -> None:
+def log_experiment(run: wandb.Run, composed: Composed, table: Table) -> None:
     """Log the table as the paper lays it out, every number of it in a line, and figures."""
-    experiment, cells = composed.experiment, collect(composed)
-    found = entries(experiment, cells)
-    notes = caption(composed, cells, found)
+    experiment, (cells, found, notes) = composed.experiment, table
     laid = grid(experiment, found, TERMINAL)
     laid.columns = pd.Index([" · ".join(each) for each in headings_of(laid)])
     run.log(

@@ -8,30 +8,33 @@ and what could not be logged costs no result.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import hashlib
 import json
 import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.config import build, load
 from benchmark.errors import BadInput
-from benchmark.records import RunFolder, append_line, outcome_of, read_lines
+from benchmark.experiment import Composed, read
+from benchmark.experiment_table import Table
+from benchmark.formats import FORMATS
+from benchmark.ledger import Subject, noted, place_of
+from benchmark.records import RunFolder, outcome_of
 from benchmark.stages import Row
 
 if TYPE_CHECKING:
     import wandb
 
-    from benchmark.experiment import Composed
-
 Mode = Enum("Mode", "offline online disabled")
 LEDGER = "wandb.jsonl"  # in a run's folder: what was logged of it, and what could not be
+ANSWER = 30  # seconds to wait for the server at the start of a run
+UPLOAD = 600  # seconds to wait for it at the end
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,9 @@ class Tracking:
                 disable_code=True,
                 disable_git=True,
                 x_disable_stats=True,
-                init_timeout=30,
+                init_timeout=ANSWER,
+                finish_timeout=UPLOAD,
+                finish_timeout_raises=True,
             ),
         )
 
@@ -96,7 +101,7 @@ def log_run(tracking: Tracking, folder: RunFolder, start: Row, end: Row) -> str:
     """
     identity = _identity(folder, start, end)
 
-    def logged() -> str:
+    def log() -> str:
         from benchmark.tracked import log_cell, log_timing  # noqa: PLC0415 - reads images, with torch
 
         config = {name: value for name, value in start.items() if name not in ("event", "stages")}
@@ -107,34 +112,60 @@ def log_run(tracking: Tracking, folder: RunFolder, start: Row, end: Row) -> str:
                 log_cell(run, folder, outcome_of(end), tracking.images)
             return _place(tracking, run)
 
-    return _noted(tracking, folder.path / LEDGER, identity, logged)
+    subject = _subject(tracking, identity)
+    return _logged(tracking, folder.path / LEDGER, subject, log)
 
 
 def log_table(tracking: Tracking, composed: Composed) -> str:
-    """Log an experiment's table and figures, whatever happens; the line that ``log_run`` gives."""
+    """Log an experiment's table and figures, whatever happens, unless it is logged as it is now.
+
+    Returns:
+        The line that ``log_run`` gives, or that there is nothing to do.
+    """
     tracking = replace(tracking, group=tracking.group or composed.name)
     given = [each for each in composed.given if not each.startswith("wandb.")]
     identity = _short_hash([composed.name, composed.folder, *given])
+    ledger = Path(tracking.folder) / LEDGER
+    table = Table.of(composed)
+    text = FORMATS[".csv"](composed.experiment, table.entries, table.notes)
+    subject = _subject(tracking, identity, text)
 
-    def logged() -> str:
+    def log() -> str:
         from benchmark.tracked import log_experiment  # noqa: PLC0415 - reads images, with torch
 
         config = {"experiment": composed.name, "overrides": composed.given}
         with tracking.open(identity, composed.experiment.title, "table", config) as run:
-            log_experiment(run, composed)
+            log_experiment(run, composed, table)
             return _place(tracking, run)
 
-    return _noted(tracking, Path(tracking.folder) / LEDGER, identity, logged)
+    return _unless_standing(
+        tracking, ledger, subject, lambda: _logged(tracking, ledger, subject, log)
+    )
 
 
 def is_logged(tracking: Tracking, folder: RunFolder, start: Row, end: Row) -> bool:
-    """Whether these very results are logged already, in this mode and project."""
-    identity = _identity(folder, start, end)
-    wanted = (identity, tracking.mode.name, tracking.project, tracking.entity)
-    return any(
-        (each["id"], each["mode"], each["project"], each["entity"]) == wanted and not each["error"]
-        for each in read_lines(folder.path / LEDGER)
-    )
+    """Whether these very results are logged already, in this mode and project, and so shown."""
+    subject = _subject(tracking, _identity(folder, start, end))
+    return place_of(folder.path / LEDGER, subject) is not None
+
+
+def _subject(tracking: Tracking, identity: str, text: str = "") -> Subject:
+    """Say what is logged: results of this name, of which what is shown and the text may change.
+
+    Not the group: what was logged on its own is not logged again for an experiment's sake.
+    """
+    shown = _short_hash([tracking.name or "", *tracking.tags, str(tracking.images), text])
+    return Subject(identity, tracking.mode.name, tracking.project, tracking.entity, shown)
+
+
+def _unless_standing(
+    tracking: Tracking, ledger: Path, subject: Subject, log: Callable[[], str]
+) -> str:
+    """Do nothing where it is logged already, and what was kept here is still here."""
+    place = place_of(ledger, subject)
+    if place and (tracking.mode is Mode.online or Path(place).is_dir()):
+        return f"logged already to {_said(tracking, place)}"
+    return log()
 
 
 def _identity(folder: RunFolder, start: Row, end: Row) -> str:
@@ -153,29 +184,13 @@ def _place(tracking: Tracking, run: wandb.Run) -> str:
     return str(run.url) if tracking.mode is Mode.online else str(Path(run.dir).parent)
 
 
-def _noted(tracking: Tracking, ledger: Path, identity: str, logged: Callable[[], str]) -> str:
-    """Log, and write down where, or what went wrong."""
-    place, error = "", ""
-    try:
-        place = logged()
-    except Exception as failure:  # no result may be lost because it could not be shown
-        error = f"{type(failure).__name__}: {failure}".splitlines()[0]
-    entry = {
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "id": identity,
-        "mode": tracking.mode.name,
-        "project": tracking.project,
-        "entity": tracking.entity,
-        "place": place,
-        "error": error,
-    }
-    with contextlib.suppress(OSError):  # what is not noted is logged once more
-        ledger.parent.mkdir(parents=True, exist_ok=True)
-        append_line(ledger, entry)
-    if error:
-        return f"not logged to Weights & Biases: {error}"
-    online = tracking.mode is Mode.online
-    return f"Weights & Biases: {place}" if online else f"Weights & Biases, offline: {place}"
+def _logged(tracking: Tracking, ledger: Path, subject: Subject, log: Callable[[], str]) -> str:
+    place, error = noted(ledger, subject, log)
+    return f"not logged to Weights & Biases: {error}" if error else _said(tracking, place)
+
+
+def _said(tracking: Tracking, place: str) -> str:
+    return f"Weights & Biases{', offline' if tracking.mode is Mode.offline else ''}: {place}"
 
 
 def main() -> int:
@@ -202,8 +217,6 @@ def main() -> int:
         if Path(what[0]).is_dir():
             lines = [line for each in what for line in _sync(tracking, Path(each))]
         else:
-            from benchmark.experiment import read  # noqa: PLC0415 - only here
-
             lines = [log_table(tracking, read(what[0], what[1:], arguments.config_dir))]
     except (BadInput, OSError) as error:
         print(f"benchmark.tracking: {error}", file=sys.stderr)
@@ -231,7 +244,15 @@ def _sync(tracking: Tracking, path: Path) -> list[str]:
     if not ended:
         raise BadInput(f"{path} is not the folder of a finished run")
     newest = {_identity(folder, *each): each for each in ended}
-    return [log_run(tracking, folder, *each) for each in newest.values()]
+    return [
+        _unless_standing(
+            tracking,
+            path / LEDGER,
+            _subject(tracking, identity),
+            partial(log_run, tracking, folder, *each),
+        )
+        for identity, each in newest.items()
+    ]
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ import cells
 import numpy as np
 import pytest
 from cells import start
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
 
 from benchmark import figures
 from benchmark.cost_figures import cost_figure, cost_lines, grouped
@@ -14,7 +16,9 @@ from benchmark.curve_figures import curve_figure
 from benchmark.errors import BadInput
 from benchmark.failure_figures import failure_figure, worst_first
 from benchmark.figure_parts import ALIKE, CURVES, Wanted, shared
+from benchmark.frame_figures import frame_strip
 from benchmark.heatmap_figures import contact_sheet, heatmap_grid
+from benchmark.print_layout import POINTS, Width, broken
 from benchmark.stats import mean_interval
 from benchmark.tables import per_image
 
@@ -312,6 +316,53 @@ def test_every_kind_is_a_command_that_writes_a_picture(three, tmp_path, monkeypa
     assert target.read_bytes().startswith(b"\x89PNG")
 
 
+DRAWN = {
+    "grid": lambda common, width: heatmap_grid(common, 2, width=width),
+    "deleted": lambda common, width: heatmap_grid(common, 1, deleted=10, width=width),
+    "sheet": lambda common, width: contact_sheet(common, 2, 2, width),
+    "curves": curve_figure,
+    "cost": lambda common, width: cost_figure(common, "deletion", width),
+}
+DRAWN_OF_ONE = {
+    "grid with curves": lambda common, width: heatmap_grid(common, 1, curves=True, width=width),
+    "sheet of one image": lambda common, width: contact_sheet(common, 1, 1, width),
+    "failures": lambda common, width: failure_figure(common, 5, width),
+    "frames": lambda common, width: frame_strip(common, common.ids[0], 3, width),
+}
+
+
+@pytest.mark.parametrize("width", Width)
+@pytest.mark.parametrize("kind", [*DRAWN, *DRAWN_OF_ONE])
+def test_in_print_a_figure_has_its_width_letters_of_one_size_and_nothing_cut_off(
+    three, kind, width
+):
+    chosen = runs(three) if kind in DRAWN else runs(three)[:1]
+    common = shared(chosen, Wanted(metrics=CURVES))
+    figure = (DRAWN | DRAWN_OF_ONE)[kind](common, width)
+    assert figure.get_figwidth() == width.value
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    written = [text for text in figure.findobj(Text) if text.get_text() and text.get_visible()]
+    assert {text.get_fontsize() for text in written} == {POINTS}
+    around = figure.get_tightbbox(canvas.get_renderer())
+    assert around.x0 >= 0 and around.x1 <= figure.get_figwidth()
+    assert around.y0 >= 0 and around.y1 <= figure.get_figheight()
+
+
+def test_letters_of_a_printed_figure_are_letters_in_the_file(three, tmp_path, monkeypatch):
+    target = tmp_path / "figure.pdf"
+    assert command(monkeypatch, "curves", *runs(three), "--width", "one", "--write", target) == 0
+    assert b"/MediaBox [ 0 0 237.6 " in target.read_bytes(), "3.3 inches of 72 points"
+    assert b"/CIDFontType2" in target.read_bytes(), "TrueType, which can be searched and edited"
+
+
+def test_a_text_is_broken_between_its_parts_then_at_spaces_and_at_last_in_settings():
+    assert broken("short · one", 1.0) == "short · one"
+    assert broken("del 0.123  ins 0.456", 1.0) == "del 0.123\nins 0.456"
+    assert broken("a · several words more", 0.6) == "a\nseveral\nwords more"
+    assert broken("method.gain=-1.0", 0.8) == "method.gain=\n-1.0"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -320,6 +371,10 @@ def test_every_kind_is_a_command_that_writes_a_picture(three, tmp_path, monkeypa
         (["curves", "nowhere", "--write", "a.png"], "nowhere is not the folder of a finished run"),
         (["cost", "RUN", "--metric", "beauty", "--write", "a.png"], "holds no beauty, only"),
         (["frames", "RUN", "--image", "cat", "--write", "a.png"], "has no image cat: it has image"),
+        (["frames", "RUN", "--width", "two", "--write", "a.gif"], "--width is for print; a film"),
+        (["frames", "RUN", "--width", "one", "--write", "a.png"], r"one \(3.3 .*: --frames 3"),
+        (["heatmaps", *["RUN"] * 5, "--width", "one", "--write", "a.png"], "fewer runs than 5"),
+        (["heatmaps", "RUN", "--sheet", "2", "--width", "one", "--write", "a.png"], "--images or"),
     ],
 )
 def test_what_cannot_be_drawn_is_said_in_one_line(three, monkeypatch, capsys, arguments, message):

@@ -188,11 +188,17 @@ def test_as_many_classes_as_values_are_needed():
         class_mean_interval([0.0, 1.0], [0, 1, 2])
 
 
-def test_a_band_has_at_every_point_the_interval_of_that_points_mean():
-    curves = FIXED.reshape(10, 4)
-    band = mean_band(curves, seed=4, resamples=500)
-    for point in range(4):
-        alone = mean_interval(curves[:, point], seed=4, resamples=500)
+@pytest.mark.parametrize(
+    ("curves", "resamples"),
+    [
+        (FIXED.reshape(10, 4), 500),
+        (np.random.default_rng(5).random((600, 3)) ** [1, 2, 9], 1999),  # in more than one product
+    ],
+)
+def test_a_band_has_at_every_point_the_interval_of_that_points_mean(curves, resamples):
+    band = mean_band(curves, seed=4, resamples=resamples)
+    for point in range(curves.shape[1]):
+        alone = mean_interval(curves[:, point], seed=4, resamples=resamples)
         here = (band.value[point], band.low[point], band.high[point])
         assert here == pytest.approx(alone[:3], abs=1e-12)
 

@@ -2,6 +2,7 @@
 
 import json
 import runpy
+import shutil
 import struct
 import warnings
 from pathlib import Path
@@ -148,6 +149,8 @@ def test_what_is_logged_is_not_logged_again_but_elsewhere(logged, place):
     assert is_logged(tracked(logged.folder), place.run, *last)
     assert not is_logged(tracked(logged.folder, mode=Mode.online), place.run, *last)
     assert not is_logged(tracked(logged.folder, project="q"), place.run, *last)
+    assert not is_logged(tracked(logged.folder, tags=["u"]), place.run, *last)
+    assert is_logged(tracked(logged.folder, group="another"), place.run, *last)
 
 
 def test_a_failure_costs_nothing_and_is_kept_until_it_is_made_good(
@@ -167,7 +170,27 @@ def test_a_failure_costs_nothing_and_is_kept_until_it_is_made_good(
     assert tracking.main() == 0
     assert str(tmp_path) in capsys.readouterr().out
     assert read_back(tmp_path).config["settings"]["res"] == 7
-    assert is_logged(tracked(tmp_path, project="saliency-faithfulness"), run, *run.starts()[-1])
+    usual = tracked(tmp_path, project="saliency-faithfulness", tags=[], images=8)
+    assert is_logged(usual, run, *run.starts()[-1])
+
+
+def test_what_is_logged_is_not_synced_again_unless_it_changed_or_is_gone(
+    place, tmp_path, monkeypatch, capsys
+):
+    def synced(*more):
+        words = ["--sync", str(place.run.path), "wandb.mode=offline", f"wandb.folder='{tmp_path}'"]
+        monkeypatch.setattr("sys.argv", ["tracking", *words, "wandb.project=again", *more])
+        assert tracking.main() == 0
+        return capsys.readouterr().out, sorted(tmp_path.glob("wandb/offline-run-*"))
+
+    first, kept = synced()
+    assert first == f"Weights & Biases, offline: {kept[0]}\n"
+    assert synced() == (f"logged already to {first}", kept)
+    assert synced("wandb.tags=[new]")[0].startswith("Weights & Biases, offline: ")
+    assert synced("wandb.tags=[new]")[0].startswith("logged already")
+    shutil.rmtree(tmp_path / "wandb")
+    again, left = synced()
+    assert again == f"Weights & Biases, offline: {left[0]}\n"
 
 
 def test_a_torn_note_of_what_was_logged_keeps_nothing_from_going_on(place, tmp_path):
@@ -221,7 +244,9 @@ def test_the_command_as_it_is_typed_knows_what_disabled_and_online_mean(place, m
     assert "wandb.mode=disabled logs nothing" in capsys.readouterr().err
 
 
-def test_an_experiments_table_is_logged_with_its_numbers_and_its_figures(place, tmp_path):
+def test_an_experiments_table_is_logged_with_its_numbers_and_its_figures(
+    place, tmp_path, monkeypatch
+):
     (place.path / "conf" / "experiment").mkdir()
     (place.path / "conf" / "experiment" / "two.yaml").write_text(EXPERIMENT)
     given = [
@@ -249,6 +274,9 @@ def test_an_experiments_table_is_logged_with_its_numbers_and_its_figures(place, 
         "heatmaps, 8 × 8",
         "curves, 8 × 8",
     }
+    assert log_table(tracked(tmp_path, group=None), composed) == f"logged already to {line}"
+    monkeypatch.setattr(tracking, "FORMATS", {".csv": lambda *_: "other numbers"})
+    assert log_table(tracked(tmp_path, group=None), composed).startswith("Weights & Biases")
 
 
 EXPERIMENT = """# @package _global_

@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmark.errors import BadInput, UnreadableImage
 from benchmark.files import write_whole
-from benchmark.report.pictures import Album, Painter
+from benchmark.report.pictures import Album, Painter, write
 from benchmark.report.scripts import compact, script
 from benchmark.report.sources import Group
 
@@ -81,7 +81,7 @@ def write_group(
             picture = item.image.permute(1, 2, 0).numpy()
             painter.strip(picture, image_id, place / f"{at}.jpg")
             view = painter.view(item, picture)
-            write_whole(place / f"{at}.js", script(f"{number}/{at}", view))
+            write(place / f"{at}.js", script(f"{number}/{at}", view))
         except (BadInput, UnreadableImage, OSError) as error:
             troubles[image_id] = str(error)
     pictured = [each not in troubles for each in ids]

@@ -19,7 +19,6 @@ from benchmark.composites import Remake
 from benchmark.curves import Order, Protocol, removal_order, removed_counts
 from benchmark.errors import BadInput
 from benchmark.figure_parts import COLOUR_MAP, CURVES, Run, Shared, overlay, shown
-from benchmark.files import write_whole
 from benchmark.images import upsample
 from benchmark.interfaces import Item
 from benchmark.report.scripts import script
@@ -40,7 +39,7 @@ class Album:
         key = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
         if key not in self.numbers:
             number = self.numbers[key] = len(self.numbers)
-            write_whole(self.folder / f"{number}.js", script(f"pictures/{number}", png(pixels)))
+            write(self.folder / f"{number}.js", script(f"pictures/{number}", png(pixels)))
         return self.numbers[key]
 
 
@@ -50,6 +49,7 @@ class Painter:
     def __init__(self, common: Shared, album: Album) -> None:
         self.common, self.album = common, album
         self.remakes: dict[tuple[int, str], Remake] = {}
+        self.hidden: dict[tuple[str, int, int], int] = {}  # of the image in hand, by what makes it
 
     def strip(self, picture: NDArray[np.float32], image_id: str, file: Path) -> None:
         """Write the image and every run's overlay beside each other, as a JPEG."""
@@ -64,6 +64,7 @@ class Painter:
 
     def view(self, item: Item, picture: NDArray[np.float32]) -> dict[str, Any]:
         """Describe one image to the browser: pictures by number, curves, maps of steps."""
+        self.hidden.clear()
         methods = []
         for place, run in enumerate(self.common.runs):
             told: dict[str, Any] = {"heatmap": png(bytes_of(shown(run.heatmap(item.id))))}
@@ -84,7 +85,7 @@ class Painter:
             self.remakes[place, metric] = Remake.of(run, metric, self.common.dataset)
         remake = self.remakes[place, metric]
         try:
-            hidden = bytes_of(substrate(remake, metric, item, run.rows()[item.id]["target"]))
+            hidden = self._hidden(remake, metric, item, run.rows()[item.id]["target"])
             order = steps(
                 torch.from_numpy(run.heatmap(item.id)), remake.protocol, item.image.shape[-1]
             )
@@ -92,20 +93,29 @@ class Painter:
                 raise BadInput(f"{metric} was scored at other points than are made now")
         except BadInput as error:  # the curve is worth showing without
             return told | {"without": str(error)}
-        return told | {"substrate": self.album.add(hidden), "steps": self.album.add(two(order))}
+        return told | {"substrate": hidden, "steps": self.album.add(two(order))}
+
+    def _hidden(self, remake: Remake, metric: str, item: Item, target: int) -> int:
+        """Keep what stands where the image was taken away, made once for all runs; its number.
+
+        Raises:
+            BadInput: it asks the network, which records cannot.
+        """
+        protocol = remake.protocol
+        substrate = (
+            protocol.insertion_substrate if metric == "insertion" else protocol.deletion_substrate
+        )
+        key = (repr(substrate), remake.seed, target)
+        if key not in self.hidden:
+            made: Tensor = substrate(remake.witness, remake.batch(item, target))[0]
+            self.hidden[key] = self.album.add(bytes_of(made.permute(1, 2, 0).numpy()))
+        return self.hidden[key]
 
 
-def substrate(remake: Remake, metric: str, item: Item, target: int) -> NDArray[np.float32]:
-    """Make what stands where the image was taken away, [H, W, 3] in [0, 1].
-
-    Raises:
-        BadInput: it asks the network, which records cannot.
-    """
-    protocol = remake.protocol
-    made = protocol.insertion_substrate if metric == "insertion" else protocol.deletion_substrate
-    hidden: Tensor = made(remake.witness, remake.batch(item, target))[0]
-    pixels: NDArray[np.float32] = hidden.permute(1, 2, 0).numpy()
-    return pixels
+def write(file: Path, text: str) -> None:
+    """Write one of thousands of files, without waiting for the disk: lost ones are made again."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
 
 
 def steps(heatmap: Tensor, protocol: Protocol, size: int) -> Tensor:

@@ -32,7 +32,7 @@ class Contestant:
     @cached_property
     def images(self) -> pd.DataFrame:
         """What is known of each image, by id; as ``per_image`` has it."""
-        return per_image(self.run.folder, self.run.outcome).set_index("id")
+        return per_image(self.run.folder, self.run.outcome, self.run.stage).set_index("id")
 
     @cached_property
     def means(self) -> dict[str, Mean]:
