@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import NamedTuple
+from typing import NamedTuple, runtime_checkable
 from typing import Protocol as Interface
 
 import torch
@@ -17,6 +17,25 @@ from benchmark.substrates import Substrate
 
 Order = Enum("Order", "native pixels")
 Area = Enum("Area", "trapezoid right_last_one")
+
+
+@runtime_checkable
+class Imputer(Substrate, Interface):
+    """A substrate that depends on what is left of the image (``benchmark.imputation``).
+
+    Called as any other, it returns what stands where nothing is left.
+    """
+
+    def fill(self, model: Classifier, batch: Batch, rows: Tensor, kept: Tensor) -> Tensor:
+        """Return images [M, 3, H, W]: those of ``rows`` [M], replaced where they are not kept.
+
+        Args:
+            model: the classifier.
+            batch: the images.
+            rows: places in the batch; one may come several times.
+            kept: [M, 1, H, W] bool.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -32,6 +51,13 @@ class Protocol:
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise BadInput(f"protocol.steps must be at least 1, got {self.steps}")
+        for substrate in (self.deletion_substrate, self.insertion_substrate):
+            if self.order is Order.native and isinstance(substrate, Imputer):
+                raise BadInput(
+                    "protocol.order=native removes pixels by halves, and "
+                    f"{type(substrate).__name__} fills in whole ones: use protocol=road, or add "
+                    "protocol.order=pixels"
+                )
 
     def walk(self, insertion: bool) -> Walk:
         """Say which composites deletion or insertion is scored on."""
@@ -119,7 +145,8 @@ def curve(model: Classifier, batch: Batch, heatmaps: Tensor, walk: Walk) -> Curv
     res = heatmaps.shape[-1]
     ranks = removal_order(heatmaps)  # [B, r*r]
     counts = removed_counts(res * res, walk.steps).to(ranks.device)  # [points]
-    hidden = walk.substrate(model, batch)
+    substrate = walk.substrate
+    hidden = substrate(model, batch)
     units = len(batch.ids) * len(counts)
     scores = []
     with torch.no_grad():
@@ -131,7 +158,10 @@ def curve(model: Classifier, batch: Batch, heatmaps: Tensor, walk: Walk) -> Curv
             kept = upsample(shown.view(-1, 1, res, res).to(batch.images), size)
             # Bilinear weights may sum to 1 - 1e-7, and the curve has to start or end at the image.
             kept = kept.masked_fill(shown.all(1).view(-1, 1, 1, 1), 1.0)
-            images = composite(batch.images[row], hidden[row], kept)
+            if isinstance(substrate, Imputer):
+                images = substrate.fill(model, batch, row, shown.view_as(kept))
+            else:
+                images = composite(batch.images[row], hidden[row], kept)
             scores.append(model.scores(images, batch.targets[row]))
     return Curve(torch.cat(scores).view(len(batch.ids), -1), counts / (res * res))
 

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from benchmark.composites import Remake
-from benchmark.curves import Order, Protocol, removal_order, removed_counts
+from benchmark.curves import Imputer, Order, Protocol, removal_order, removed_counts
 from benchmark.errors import BadInput
 from benchmark.figure_parts import COLOUR_MAP, CURVES, Run, Shared, overlay, shown
 from benchmark.files import write_whole
@@ -99,10 +99,12 @@ def substrate(remake: Remake, metric: str, item: Item, target: int) -> NDArray[n
     """Make what stands where the image was taken away, [H, W, 3] in [0, 1].
 
     Raises:
-        BadInput: it asks the network, which records cannot.
+        BadInput: it asks the network, which records cannot, or it is another one at each step.
     """
     protocol = remake.protocol
     made = protocol.insertion_substrate if metric == "insertion" else protocol.deletion_substrate
+    if isinstance(made, Imputer):
+        raise BadInput("what is removed is filled in anew at each step")
     hidden: Tensor = made(remake.witness, remake.batch(item, target))[0]
     pixels: NDArray[np.float32] = hidden.permute(1, 2, 0).numpy()
     return pixels
