@@ -269,7 +269,7 @@ def test_the_protocols_of_the_papers_follow_the_baseline_and_others_do_not():
     assert found["rise"].deletion_substrate == MeanColour()
     road = found["road"]
     assert road.deletion_substrate == road.insertion_substrate == NoisyLinear(0.01)
-    assert (road.order, road.steps) == (Order.pixels, 20)
+    assert (road.order, road.steps) == (Order.pixels, 16)
     settings = load("baseline.sigma=3.5")
     blur = Blur(51, 3.5)
     assert build(settings.baseline, "baseline") == blur
