@@ -61,16 +61,15 @@ class Cell:
         dataset: Dataset = build(settings.dataset, "dataset")
         method: Method = build(settings.method, "method")
         baseline: Substrate = build(settings.baseline, "baseline")
-        if isinstance(baseline, Imputer):
-            raise BadInput(
-                f"baseline={type(baseline).__name__} is another image for each mask: it can be "
-                "substrate@protocol.deletion_substrate=... or ...insertion_substrate=..."
-            )
+        _one_image("baseline", baseline)
+        _one_image("method.baseline", getattr(method, "baseline", None))
         attack: Attack | None = build(settings.attack, "attack") if settings.attack else None
         metrics = {
             name: build(settings.metric[name], f"metric.{name}")
             for name in map(str, settings.metric)
         }
+        for name, metric in metrics.items():
+            _one_image(f"metric.{name}.substrate", getattr(metric, "substrate", None))
         dataset.ids()  # what is wrong with the data is said before a network is loaded
         source: ModelSource = build(settings.model, "model")
         model = source.load(device_of(settings.device))
@@ -207,6 +206,15 @@ class Cell:
             "torch_threads": torch.get_num_threads(),
             "stages": self.stages,
         }
+
+
+def _one_image(place: str, substrate: object) -> None:
+    """Refuse a substrate that depends on what is left where one image is asked for."""
+    if isinstance(substrate, Imputer):
+        raise BadInput(
+            f"{place}={type(substrate).__name__} is another image for each mask: it can be "
+            "substrate@protocol.deletion_substrate=... or ...insertion_substrate=..."
+        )
 
 
 def device_of(name: str) -> torch.device:

@@ -7,6 +7,7 @@ from enum import Enum
 import torch
 from torch import Tensor
 
+from benchmark.images import upsample
 from benchmark.interfaces import Batch, Truth
 
 Region = Enum("Region", "boxes mask")
@@ -28,6 +29,14 @@ def region_of(batch: Batch, row: int, kind: Region) -> Tensor | None:
     else:
         return None
     return found.to(batch.images.device) if found.any() else None
+
+
+def enlarged(heatmaps: Tensor, size: int) -> Tensor:
+    """Enlarge heatmaps [B, r, r] to [B, size, size] so that equal cells make equal pixels.
+
+    In float32 the weights of a pixel may sum to 1 - 1e-7, and rounding alone would rank it.
+    """
+    return upsample(heatmaps[:, None].double(), size)[:, 0].float()
 
 
 def _in_boxes(truth: Truth, target: int, size: int) -> Tensor:

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from benchmark.images import upsample
 from benchmark.interfaces import Batch, Classifier, Scores
-from benchmark.regions import Region, region_of
+from benchmark.regions import Region, enlarged, region_of
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class BestIoU:
     def __call__(self, model: Classifier, batch: Batch, heatmaps: Tensor) -> Scores:
         """Score heatmaps [B, r, r]: in [0, 1]; NaN where it is not known where the target is."""
         del model
-        large = upsample(heatmaps[:, None], batch.images.shape[-1])[:, 0]
+        large = enlarged(heatmaps, batch.images.shape[-1])
         values = []
         for row, heatmap in enumerate(large):
             region = region_of(batch, row, self.region)

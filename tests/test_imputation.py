@@ -294,6 +294,10 @@ def test_a_chosen_substrate_stands_in_the_caption_and_in_the_key(tmp_path):
         (["substrate@protocol.deletion_substrate=nope"], "no substrate=nope: choose one of black"),
         (["substrate@baseline=telea"], "baseline=Telea is another image for each mask"),
         (
+            ["metric=[irof]", "substrate@metric.irof.substrate=noisy_linear"],
+            r"metric\.irof\.substrate=NoisyLinear is another image for each mask",
+        ),
+        (
             ["substrate@protocol.insertion_substrate=telea"],
             "Telea fills in whole ones: use protocol=road, or add protocol.order=pixels",
         ),
