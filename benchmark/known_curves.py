@@ -19,13 +19,12 @@ def in_order(metrics: Mapping[str, Any]) -> list[str]:
     return sorted(metrics, key=lambda name: not _keeps_curve(metrics[name]))
 
 
-def sources_of(name: str, metrics: Mapping[str, Any]) -> dict[Walk, str]:
-    """Name for each curve that a metric needs the one that has kept it by then, if one has."""
-    order = in_order(metrics)
-    walks = getattr(metrics[name], "walks", ())
-    earlier = [each for each in order[: order.index(name)] if _keeps_curve(metrics[each])]
+def keepers_of(name: str, metrics: Mapping[str, Any]) -> dict[Walk, list[str]]:
+    """Name for each curve that a metric needs the other ones that keep it."""
+    others = [each for each in metrics if each != name and _keeps_curve(metrics[each])]
     return {
-        walk: each for each in reversed(earlier) for walk in walks if walk in metrics[each].walks
+        walk: [each for each in others if walk in metrics[each].walks]
+        for walk in getattr(metrics[name], "walks", ())
     }
 
 
@@ -46,7 +45,8 @@ def score(
         model: the classifier.
         batch: the images.
         heatmaps: theirs.
-        kept: returns the curves of this batch that a metric of this name has kept.
+        kept: returns the arrays of this batch that a metric of this name has kept; none where it
+            has not scored all of it.
 
     Raises:
         BadInput: the classifier returned NaN or infinity.
@@ -56,9 +56,10 @@ def score(
         scores: Scores = metric(model, batch, heatmaps)
         return scores
     known = {}
-    for walk, source in sources_of(name, metrics).items():
-        arrays = kept(source)
-        known[walk] = Curve(arrays["scores"], arrays["fractions"][0])
+    for walk, keepers in keepers_of(name, metrics).items():
+        for arrays in filter(None, map(kept, keepers)):
+            known[walk] = Curve(arrays["scores"], arrays["fractions"][0])
+            break
     return of_curves(metric, model, batch, heatmaps, known)
 
 

@@ -108,7 +108,9 @@ def count_passes(settings: Settings, model: ImageClassifier, batch: Batch) -> Co
         kept: dict[str, dict[str, torch.Tensor]] = {}
         for name in in_order(metrics):
             model.begin_count(1)
-            scores = score(name, metrics, model, batch, flat, kept=kept.__getitem__)
+            scores = score(
+                name, metrics, model, batch, flat, kept=lambda source: kept.get(source, {})
+            )
             kept[name] = scores.curves
             scoring[name] = float(model.forward_passes[0])
     return Cost(forward, backward, scoring, attack)

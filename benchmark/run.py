@@ -194,6 +194,8 @@ class _Run:
 
         def kept(source: str) -> dict[str, Tensor]:
             stage = self.scores[source]
+            if _missing(batch, stage):
+                return {}
             return {each: stacked(stage, batch.ids, each) for each in ("scores", "fractions")}
 
         heatmaps = stacked(self.heatmaps, batch.ids, "heatmap").to(self.cell.model.device)

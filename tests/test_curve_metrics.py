@@ -26,7 +26,7 @@ from benchmark import curves, plan
 from benchmark.curves import Curve, curve
 from benchmark.images import upsample
 from benchmark.interfaces import BadInput
-from benchmark.known_curves import in_order, sources_of
+from benchmark.known_curves import in_order, keepers_of
 from metrics.deletion_insertion import Deletion, Insertion
 from metrics.insertion_minus_deletion import InsertionMinusDeletion
 from metrics.least_relevant_first import LeastRelevantFirst
@@ -219,22 +219,30 @@ def of_all(rules):
     }
 
 
+def keepers(rules):
+    """For each metric of curves, who else keeps those that it needs, in the order of its walks."""
+    metrics = of_all(rules)
+    return {name: list(keepers_of(name, metrics).values()) for name in metrics}
+
+
 def test_over_one_substrate_everything_is_read_off_two_curves():
-    metrics = of_all(protocol(GREY, GREY))
-    assert in_order(metrics)[:3] == ["lerf", "insertion", "deletion"]
-    assert list(sources_of("insertion", metrics).values()) == ["lerf"]
-    assert set(sources_of("relevance_gain", metrics).values()) == {"lerf", "deletion"}
-    assert set(sources_of("insertion_minus_deletion", metrics).values()) == {"lerf", "deletion"}
-    assert sources_of("lerf", metrics) == sources_of("deletion", metrics) == {}
+    assert keepers(protocol(GREY, GREY)) == {
+        "relevance_gain": [["deletion"], ["lerf", "insertion"]],
+        "lerf": [["insertion"]],
+        "insertion": [["lerf"]],
+        "deletion": [[]],
+        "insertion_minus_deletion": [["lerf", "insertion"], ["deletion"]],
+    }
+    assert in_order(of_all(protocol()))[:3] == ["lerf", "insertion", "deletion"]
 
 
 def test_over_two_substrates_the_reverse_order_is_a_curve_of_its_own():
-    metrics = of_all(protocol(GREY, Flat(0.1)))
-    assert sources_of("insertion", metrics) == {}
-    assert set(sources_of("relevance_gain", metrics).values()) == {"lerf", "deletion"}
-    assert set(sources_of("insertion_minus_deletion", metrics).values()) == {
-        "insertion",
-        "deletion",
+    assert keepers(protocol(GREY, Flat(0.1))) == {
+        "relevance_gain": [["deletion"], ["lerf"]],
+        "lerf": [[]],
+        "insertion": [[]],
+        "deletion": [[]],
+        "insertion_minus_deletion": [["insertion"], ["deletion"]],
     }
 
 
@@ -263,13 +271,16 @@ def test_passes_are_those_of_the_different_curves(tmp_path, rules, asked, needed
     assert cost.keys() == set(asked.split(","))
 
 
-def test_a_later_command_scores_no_kept_curve_again_and_comes_to_the_same(tmp_path, monkeypatch):
+@pytest.mark.parametrize("names", [NAMES, ",".join(reversed(NAMES.split(",")))])
+def test_a_later_command_scores_no_kept_curve_again_and_comes_to_the_same(
+    tmp_path, monkeypatch, names
+):
     cells.make_images(tmp_path / "images", 4)
     cells.make_conf(tmp_path / "conf")
     start(tmp_path, "metric=[deletion,insertion]")
     walks, own = [], curves.curve
     monkeypatch.setattr(curves, "curve", lambda *given: walks.append(given) or own(*given))
-    made, _ = start(tmp_path, f"metric=[{NAMES}]")
+    made, _ = start(tmp_path, f"metric=[{names}]")
     assert walks == []
     alone, _ = start(tmp_path, "metric=[relevance_gain,lerf]", f"results='{tmp_path / 'other'}'")
     assert len(walks) == 2

@@ -13,7 +13,7 @@ from benchmark import curves, plan
 from benchmark.cell import Cell
 from benchmark.curves import Curve
 from benchmark.interfaces import BadInput
-from benchmark.known_curves import in_order, sources_of
+from benchmark.known_curves import in_order, keepers_of
 from metrics.deletion_insertion import Insertion
 from metrics.insertion_needed import InsertionNeeded
 
@@ -128,14 +128,14 @@ def test_without_these_curves_it_makes_its_own_and_comes_to_the_same(place, monk
     }
 
 
-@pytest.mark.parametrize(("steps", "sources"), [(9, ["insertion"]), (3, [])])
-def test_curves_of_another_protocol_are_not_taken(steps, sources):
+@pytest.mark.parametrize(("steps", "keepers"), [(9, ["insertion"]), (3, [])])
+def test_curves_of_another_protocol_are_not_taken(steps, keepers):
     metrics = {
         "insertion_needed": InsertionNeeded(protocol(steps=9), 0.5),
         "insertion": Insertion(protocol(steps=steps)),
     }
-    assert list(sources_of("insertion_needed", metrics).values()) == sources
-    assert sources_of("insertion", metrics) == {}
+    assert list(keepers_of("insertion_needed", metrics).values()) == [keepers]
+    assert list(keepers_of("insertion", metrics).values()) == [[]]
     assert in_order(metrics) == ["insertion", "insertion_needed"]
 
 
