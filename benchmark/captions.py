@@ -46,7 +46,7 @@ def caption(cell: Cell) -> dict[str, str]:
         "target": _target(cell),
         **_attack(settings),
         "protocol": settings.choices["protocol"]
-        + _changed(settings, "protocol", "baseline", "metric"),
+        + _changed(settings, "protocol", "baseline", "substrate", "metric"),
         "device": f"{cell.model.device.type} {settings.model.get('precision', 'fp32')}{seed}, "
         f"batch {settings.batch_size}",
     }

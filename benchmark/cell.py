@@ -14,6 +14,7 @@ from torch import Tensor
 
 from benchmark.attack import Attack
 from benchmark.config import LABEL, PREDICTED, Resize, Settings, build, plain
+from benchmark.curves import Imputer
 from benchmark.files import file_digest
 from benchmark.identity import code_hash, fingerprints_of, key_of, library_versions, modules_of
 from benchmark.interfaces import BadInput, Batch, Dataset, Item, Method, Metric
@@ -60,11 +61,15 @@ class Cell:
         dataset: Dataset = build(settings.dataset, "dataset")
         method: Method = build(settings.method, "method")
         baseline: Substrate = build(settings.baseline, "baseline")
+        _one_image("baseline", baseline)
+        _one_image("method.baseline", getattr(method, "baseline", None))
         attack: Attack | None = build(settings.attack, "attack") if settings.attack else None
         metrics = {
             name: build(settings.metric[name], f"metric.{name}")
             for name in map(str, settings.metric)
         }
+        for name, metric in metrics.items():
+            _one_image(f"metric.{name}.substrate", getattr(metric, "substrate", None))
         dataset.ids()  # what is wrong with the data is said before a network is loaded
         source: ModelSource = build(settings.model, "model")
         model = source.load(device_of(settings.device))
@@ -98,7 +103,7 @@ class Cell:
             "packages": library_versions(*made_of),
             "code": code_hash(*made_of),
         }
-        if data := fingerprints_of(model, method):  # what the settings do not name
+        if data := fingerprints_of(model, method, baseline):  # what the settings do not name
             identity["method_data"] = data
         if settings.attack:
             identity["attack"] = plain_node(settings.attack)
@@ -106,11 +111,13 @@ class Cell:
         resized = settings.resize is not Resize.refuse and native != settings.res
         stages = {}
         for name, metric in metrics.items():
-            made_by = {
+            made_by: dict[str, Any] = {
                 "metric": plain_node(settings.metric[name]),
                 "code": code_hash(*modules_of(metric)),
                 "resized": [settings.res, settings.resize.name] if resized else None,
             }
+            if data := fingerprints_of(model, metric):
+                made_by["data"] = data
             stages[name] = f"scores/{name}-{settings.choices['protocol']}-{key_of(made_by)}"
         place = Path(settings.results) / dataset.name / _model_name(settings, model)
         own = [str(settings.method.res)] if "res" in settings.method else []
@@ -199,6 +206,15 @@ class Cell:
             "torch_threads": torch.get_num_threads(),
             "stages": self.stages,
         }
+
+
+def _one_image(place: str, substrate: object) -> None:
+    """Refuse a substrate that depends on what is left where one image is asked for."""
+    if isinstance(substrate, Imputer):
+        raise BadInput(
+            f"{place}={type(substrate).__name__} is another image for each mask: it can be "
+            "substrate@protocol.deletion_substrate=... or ...insertion_substrate=..."
+        )
 
 
 def device_of(name: str) -> torch.device:

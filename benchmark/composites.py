@@ -51,8 +51,7 @@ def composites(common: Shared, run: Run, metric: str, image_id: str) -> Composit
         remake.witness,
         remake.batch(common.item(run, image_id), run.rows()[image_id]["target"]),
         torch.from_numpy(heatmap)[None],
-        remake.protocol,
-        insertion=metric == "insertion",
+        remake.protocol.walk(insertion=metric == "insertion"),
     )
     if not np.array_equal(points.float().numpy(), fractions):
         raise BadInput(f"{run.folder.path}: {metric} was scored at other points than are made now")

@@ -1,61 +1,72 @@
-"""Metrics that can be read off the stored curves of another one, without scoring anything again."""
+"""Metrics of curves that another metric has kept, computed without scoring anything again."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.interfaces import Metric, Scores
+from benchmark.curves import Curve, Walk, of_curves
+from benchmark.interfaces import Batch, Classifier, Scores
 from benchmark.stages import Stage
 
 
-@runtime_checkable
-class ReadsCurves(Protocol):
-    """A metric of the very curves that another one stores, if both have the same protocol."""
-
-    @property
-    def protocol(self) -> object:
-        """What makes curves comparable."""
-        ...
-
-    @property
-    def curves_of(self) -> str:
-        """The other metric's name."""
-        ...
-
-    def from_curves(self, curves: Mapping[str, Tensor]) -> Scores:
-        """Score curves, by name [B, points]."""
-        ...
+def in_order(metrics: Mapping[str, Any]) -> list[str]:
+    """Name metrics, those first that keep a curve."""
+    return sorted(metrics, key=lambda name: not _keeps_curve(metrics[name]))
 
 
-def in_order(metrics: Mapping[str, Metric]) -> list[str]:
-    """Name metrics, those last that may be read off another's curves."""
-    return sorted(metrics, key=lambda name: isinstance(metrics[name], ReadsCurves))
+def keepers_of(name: str, metrics: Mapping[str, Any]) -> dict[Walk, list[str]]:
+    """Name for each curve that a metric needs the other ones that keep it."""
+    others = [each for each in metrics if each != name and _keeps_curve(metrics[each])]
+    return {
+        walk: [each for each in others if walk in metrics[each].walks]
+        for walk in getattr(metrics[name], "walks", ())
+    }
 
 
-def source_of(name: str, metrics: Mapping[str, Any]) -> str:
-    """Name the metric whose stored curves this one can be read off; empty where there is none."""
+def score(
+    name: str,
+    metrics: Mapping[str, Any],
+    model: Classifier,
+    batch: Batch,
+    heatmaps: Tensor,
+    *,
+    kept: Callable[[str], Mapping[str, Tensor]],
+) -> Scores:
+    """Score heatmaps [B, r, r] by one of several metrics.
+
+    Args:
+        name: of the metric.
+        metrics: all of the run, by name.
+        model: the classifier.
+        batch: the images.
+        heatmaps: theirs.
+        kept: returns the arrays of this batch that a metric of this name has kept; none where it
+            has not scored all of it.
+
+    Raises:
+        BadInput: the classifier returned NaN or infinity.
+    """
     metric = metrics[name]
-    if not isinstance(metric, ReadsCurves) or metric.curves_of not in metrics:
-        return ""
-    return metric.curves_of if metrics[metric.curves_of].protocol == metric.protocol else ""
-
-
-def read_off(
-    name: str, metrics: Mapping[str, Any], stages: Mapping[str, Stage], ids: Sequence[str]
-) -> Scores | None:
-    """Score images by a metric out of the curves that another has stored, if one has."""
-    if not (source := source_of(name, metrics)):
-        return None
-    curves = {each: stacked(stages[source], ids, each) for each in ("scores", "fractions")}
-    scores: Scores = metrics[name].from_curves(curves)
-    return scores
+    if not hasattr(metric, "from_curves"):
+        scores: Scores = metric(model, batch, heatmaps)
+        return scores
+    known = {}
+    for walk, keepers in keepers_of(name, metrics).items():
+        for arrays in filter(None, map(kept, keepers)):
+            known[walk] = Curve(arrays["scores"], arrays["fractions"][0])
+            break
+    return of_curves(metric, model, batch, heatmaps, known)
 
 
 def stacked(stage: Stage, ids: Sequence[str], name: str) -> Tensor:
     """Read the arrays of images as a tensor [B, ...]."""
     return torch.from_numpy(np.stack([stage.array(image_id, name) for image_id in ids]))
+
+
+def _keeps_curve(metric: object) -> bool:
+    return bool(getattr(metric, "keeps_curve", False))

@@ -13,7 +13,7 @@ from benchmark.collect import Collected, State, collect
 from benchmark.config import Settings, build, load
 from benchmark.experiment import Composed
 from benchmark.interfaces import BadInput, Batch
-from benchmark.known_curves import source_of
+from benchmark.known_curves import in_order, score
 from benchmark.loading import batch_of
 from benchmark.models import ImageClassifier
 from benchmark.runtime import clock
@@ -100,15 +100,18 @@ def count_passes(settings: Settings, model: ImageClassifier, batch: Batch) -> Co
     model.begin_count(1)
     heatmaps = build(settings.method, "method")(model, batch)
     forward, backward = float(model.forward_passes[0]), float(model.backward_passes[0])
-    scoring = {}
+    scoring: dict[str, float] = {}
     if settings.runtime is None:
         flat = heatmaps.new_zeros(1, settings.res, settings.res)
         names = map(str, settings.metric)
         metrics = {name: build(settings.metric[name], f"metric.{name}") for name in names}
-        for name, metric in metrics.items():
+        kept: dict[str, dict[str, torch.Tensor]] = {}
+        for name in in_order(metrics):
             model.begin_count(1)
-            if not source_of(name, metrics):
-                metric(model, batch, flat)
+            scores = score(
+                name, metrics, model, batch, flat, kept=lambda source: kept.get(source, {})
+            )
+            kept[name] = scores.curves
             scoring[name] = float(model.forward_passes[0])
     return Cost(forward, backward, scoring, attack)
 

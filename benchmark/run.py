@@ -14,7 +14,7 @@ from benchmark.config import Settings
 from benchmark.identity import environment
 from benchmark.images import resize_heatmaps
 from benchmark.interfaces import BadInput, Batch, Item, UnreadableImage
-from benchmark.known_curves import in_order, read_off, stacked
+from benchmark.known_curves import in_order, score, stacked
 from benchmark.records import Outcome, RunFolder
 from benchmark.resolution import native_resolution
 from benchmark.runtime import clock, peak_memory, reset_peak_memory
@@ -190,13 +190,17 @@ class _Run:
         self.heatmaps.append(rows, [{"heatmap": each.numpy()} for each in heatmaps])
 
     def _score(self, name: str, batch: Batch) -> None:
-        """Score stored heatmaps of images by one metric, or read it off curves that are known."""
-        metrics = self.cell.metrics
-        known = read_off(name, metrics, self.scores, batch.ids)
-        if known is None:
-            heatmaps = stacked(self.heatmaps, batch.ids, "heatmap").to(self.cell.model.device)
-            known = metrics[name](self.cell.model, batch, heatmaps)
-        values, curves = known
+        """Score stored heatmaps of images by one metric, from curves that are kept if it can be."""
+
+        def kept(source: str) -> dict[str, Tensor]:
+            stage = self.scores[source]
+            if _missing(batch, stage):
+                return {}
+            return {each: stacked(stage, batch.ids, each) for each in ("scores", "fractions")}
+
+        heatmaps = stacked(self.heatmaps, batch.ids, "heatmap").to(self.cell.model.device)
+        model, metrics = self.cell.model, self.cell.metrics
+        values, curves = score(name, metrics, model, batch, heatmaps, kept=kept)
         for curve in curves.values():
             if not curve.isfinite().all():
                 raise BadInput(f"{name}: the model returned NaN or infinity for one of {batch.ids}")

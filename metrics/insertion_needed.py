@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from benchmark.curves import Protocol, curve
+from benchmark.curves import Curve, Protocol, Walk, of_curves
 from benchmark.interfaces import BadInput, Batch, Classifier, Scores
 
 
@@ -23,22 +22,25 @@ class InsertionNeeded:
     protocol: Protocol
     share: float  # of the score on the whole image, above 0 and up to 1
     higher_is_better = False
-    curves_of = "insertion"  # whose curves are the same, under the same protocol
 
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1:
             raise BadInput(f"insertion_needed has a share above 0 and up to 1, got {self.share}")
 
+    @property
+    def walks(self) -> tuple[Walk, ...]:
+        """The insertion curve."""
+        return (self.protocol.walk(insertion=True),)
+
     def __call__(self, model: Classifier, batch: Batch, heatmaps: Tensor) -> Scores:
         """Return for each image the fraction of its cells that is needed, in [0, 1]."""
-        scores, fractions = curve(model, batch, heatmaps, self.protocol, insertion=True)
-        return self.from_curves({"scores": scores, "fractions": fractions.expand_as(scores)})
+        return of_curves(self, model, batch, heatmaps)
 
-    def from_curves(self, curves: Mapping[str, Tensor]) -> Scores:
-        """Do the same with insertion curves, ``scores`` and ``fractions`` [B, points]."""
-        scores, fractions = (curves[name].double().cpu() for name in ("scores", "fractions"))
-        if not scores.isfinite().all():
-            raise BadInput("insertion_needed: an insertion curve holds NaN or infinity")
+    def from_curves(self, *curves: Curve) -> Scores:
+        """Do the same with the curve."""
+        (curve,) = curves
+        scores = curve.scores.double().cpu()
+        fractions = curve.fractions.double().cpu().expand_as(scores)
         wanted = self.share * scores[:, -1:]
         after = (scores >= wanted).int().argmax(1, keepdim=True)  # the first; the last one has it
         before = (after - 1).clamp(min=0)

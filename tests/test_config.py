@@ -16,7 +16,7 @@ from benchmark.errors import BadInput
 from benchmark.substrates import Blur
 
 Colour = Enum("Colour", "red green")
-GROUPS = ("attack", "dataset", "method", "metric", "model", "protocol")
+GROUPS = ("attack", "dataset", "method", "metric", "model", "protocol", "substrate")
 CHOICES = [
     (group, file.stem)
     for group in GROUPS
@@ -234,6 +234,8 @@ def compose(group, choice):
         "model/multi_label": ["model.network=vgg16", "model.classes=voc", "model.pretrained=a.pth"],
         "model/torchvision": ["model.architecture=alexnet"],
     }
+    if group == "substrate":  # each may stand in several places
+        return load(f"substrate@baseline={choice}").baseline
     name = f"[{choice}]" if group == "metric" else choice
     settings = load(f"{group}={name}", *given.get(f"{group}/{choice}", []))
     node = getattr(settings, group)
@@ -318,7 +320,7 @@ def test_methods_and_metrics_import_the_shared_few_and_never_each_other(file):
     shared = {"interfaces", "images", "substrates", "curves", "resolution"}
     shared |= {"attribution", "perturbation", "cam_layer", "segments", "unfold", "paths"}
     shared |= {"background", "masker", "masker_files", "masking", "mask_descent", "relevance"}
-    shared |= {"iterates"}
+    shared |= {"iterates", "regions", "hidden_parts"}
     for name in imports(file):
         top, _, rest = name.partition(".")
         assert top not in {"methods", "metrics"}, f"{file.name} imports {name}"

@@ -109,12 +109,10 @@ def test_area_of_a_constant_classifier_is_its_constant_on_images_of_224_pixels(r
     assert float(scores.values[0]) == pytest.approx(0.3, abs=1e-6)
 
 
-def test_a_classifier_that_returns_nan_has_a_curve_and_an_area_of_nan():
-    scores = Deletion(protocol())(
-        classifier(NotANumber()), batch_of(images_of(1, 8)), heatmaps_of(1, 4)
-    )
-    assert scores.values.isnan().all()
-    assert scores.curves["scores"].isnan().all()
+def test_a_classifier_that_returns_nan_is_refused():
+    batch = batch_of(images_of(1, 8))
+    with pytest.raises(BadInput, match=r"NaN or infinity for one of \['image-0'\]"):
+        Deletion(protocol())(classifier(NotANumber()), batch, heatmaps_of(1, 4))
 
 
 # An additive classifier: the score is linear in the mask, so every curve is known
@@ -223,7 +221,7 @@ def test_lower_deletion_and_higher_insertion_are_better():
 def recorded(images, heatmaps, rules, insertion, **settings):
     """The inputs of each image's curve, [B, points, 3, H, W], and the classifier."""
     model = classifier(Constant(0.3), kind=Recorder, pass_batch=64, **settings)
-    curve(model, batch_of(images), heatmaps, rules, insertion)
+    curve(model, batch_of(images), heatmaps, rules.walk(insertion))
     return model.seen.view(len(images), -1, *images.shape[1:]), model
 
 
@@ -363,7 +361,7 @@ def test_counts_rise_by_whole_groups_to_all_cells(cells, steps):
 def test_fractions_are_the_share_of_cells_and_are_kept_with_the_curve():
     model = classifier(Constant(0.3), pass_batch=512)
     batch = batch_of(images_of(2, 28))
-    scores, fractions = curve(model, batch, heatmaps_of(2, 28), protocol(), insertion=False)
+    scores, fractions = curve(model, batch, heatmaps_of(2, 28), protocol().walk(insertion=False))
     assert scores.shape == (2, 263)
     expected = torch.tensor([*range(0, 784, 3), 784]) / 784
     assert torch.equal(fractions, expected)
@@ -411,20 +409,19 @@ def test_only_the_order_of_the_cells_matters(scale, shift):
 def test_a_curve_does_not_depend_on_the_other_images_or_on_how_many_pass_at_once(insertion):
     images, heatmaps = images_of(5, 32), heatmaps_of(5, 7)
     targets = torch.tensor([0, 1, 2, 1, 0])
-    batch, rules = batch_of(images, targets), protocol(SMALL_BLUR, SMALL_BLUR)
-    whole, _ = curve(
-        classifier(Smooth(), classes=4, pass_batch=20), batch, heatmaps, rules, insertion
-    )
+    batch, walk = batch_of(images, targets), protocol(SMALL_BLUR, SMALL_BLUR).walk(insertion)
+    whole, _ = curve(classifier(Smooth(), classes=4, pass_batch=20), batch, heatmaps, walk)
     for pass_batch in (1, 7, 20, 300):
         model = classifier(Smooth(), classes=4, pass_batch=pass_batch)
         for rows in ([0, 1, 2, 3, 4], [4, 2, 0, 1, 3], [3], [2, 4]):
-            part, _ = curve(model, batch.select(rows), heatmaps[rows], rules, insertion)
+            part, _ = curve(model, batch.select(rows), heatmaps[rows], walk)
             assert torch.equal(part, whole[rows])
 
 
 def test_no_call_passes_more_images_than_the_classifier_asks_for():
     model = classifier(Smooth(), classes=4, kind=Recorder, pass_batch=7)
-    curve(model, batch_of(images_of(3, 32)), heatmaps_of(3, 7), protocol(), insertion=False)
+    walk = protocol().walk(insertion=False)
+    curve(model, batch_of(images_of(3, 32)), heatmaps_of(3, 7), walk)
     assert max(len(images) for images in model.calls) == 7
     assert sum(len(images) for images in model.calls) == 3 * 50
 

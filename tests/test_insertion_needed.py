@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toys import Additive, batch_of, classifier, protocol
 
-from benchmark import plan
+from benchmark import curves, plan
 from benchmark.cell import Cell
+from benchmark.curves import Curve
 from benchmark.interfaces import BadInput
-from benchmark.known_curves import in_order, source_of
+from benchmark.known_curves import in_order, keepers_of
 from metrics.deletion_insertion import Insertion
 from metrics.insertion_needed import InsertionNeeded
 
@@ -31,8 +32,7 @@ def needed(scores, fractions=None, share=0.5):
     scores = torch.tensor([scores])
     even = torch.linspace(0, 1, scores.shape[1])
     fractions = even if fractions is None else torch.tensor(fractions)
-    curves = {"scores": scores, "fractions": fractions.expand_as(scores)}
-    return float(InsertionNeeded(protocol(), share).from_curves(curves).values)
+    return float(InsertionNeeded(protocol(), share).from_curves(Curve(scores, fractions)).values)
 
 
 @pytest.mark.parametrize(
@@ -90,22 +90,23 @@ def test_a_share_of_nothing_or_of_more_than_the_whole_is_refused(share):
 
 
 def counted(monkeypatch):
-    """Count the metric's own calls."""
-    calls, own = [], InsertionNeeded.__call__
+    """Note which curves are scored."""
+    walks, own = [], curves.curve
 
-    def call(self, *arguments):
-        calls.append(self)
-        return own(self, *arguments)
+    def call(*arguments):
+        walks.append(arguments[-1])
+        return own(*arguments)
 
-    monkeypatch.setattr(InsertionNeeded, "__call__", call)
-    return calls
+    monkeypatch.setattr(curves, "curve", call)
+    return walks
 
 
 def test_a_run_reads_it_off_the_stored_curves_of_insertion(place, monkeypatch):
-    calls = counted(monkeypatch)
+    walks = counted(monkeypatch)
     made, _ = start(place, NEEDED)
-    assert calls == []
     cell = Cell.open(cells.settings(place, NEEDED))
+    assert set(walks) == {*cell.metrics["insertion"].walks}
+    assert len(walks) == 1
     batch = cell.batch(made.ids)
     stored = [made.folder.stage("heatmaps").array(each, "heatmap") for each in made.ids]
     asked = cell.metrics["insertion_needed"](cell.model, batch, torch.from_numpy(np.stack(stored)))
@@ -117,24 +118,24 @@ def test_a_run_reads_it_off_the_stored_curves_of_insertion(place, monkeypatch):
 def test_without_these_curves_it_makes_its_own_and_comes_to_the_same(place, monkeypatch):
     beside, _ = start(place, NEEDED)
     rows = beside.folder.stage(beside.stages["insertion_needed"]).rows
-    calls = counted(monkeypatch)
+    walks = counted(monkeypatch)
     elsewhere = f"results='{place / 'other'}'"
     alone, _ = start(place, "metric=[insertion_needed]", elsewhere)
     own = alone.folder.stage(alone.stages["insertion_needed"]).rows
-    assert calls
+    assert len(walks) == 1
     assert {each: row["value"] for each, row in own.items()} == {
         each: row["value"] for each, row in rows.items()
     }
 
 
-@pytest.mark.parametrize(("steps", "source"), [(9, "insertion"), (3, "")])
-def test_curves_of_another_protocol_are_not_taken(steps, source):
+@pytest.mark.parametrize(("steps", "keepers"), [(9, ["insertion"]), (3, [])])
+def test_curves_of_another_protocol_are_not_taken(steps, keepers):
     metrics = {
         "insertion_needed": InsertionNeeded(protocol(steps=9), 0.5),
         "insertion": Insertion(protocol(steps=steps)),
     }
-    assert source_of("insertion_needed", metrics) == source
-    assert source_of("insertion", metrics) == ""
+    assert list(keepers_of("insertion_needed", metrics).values()) == [keepers]
+    assert list(keepers_of("insertion", metrics).values()) == [[]]
     assert in_order(metrics) == ["insertion", "insertion_needed"]
 
 
@@ -147,10 +148,3 @@ def test_the_plan_counts_the_passes_of_the_curve_once(place):
     assert costs[0] == {"insertion": costs[1]["insertion_needed"]}
     assert costs[2] == costs[0] | {"insertion_needed": 0}
     assert costs[0]["insertion"] > 0
-
-
-def test_a_curve_that_is_no_number_is_refused():
-    scores = torch.tensor([[0.1, float("nan"), 0.9]])
-    metric = InsertionNeeded(protocol=protocol(), share=0.5)
-    with pytest.raises(BadInput, match="NaN or infinity"):
-        metric.from_curves({"scores": scores, "fractions": torch.tensor([[0.0, 0.5, 1.0]])})

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from benchmark.composites import Remake
-from benchmark.curves import Order, Protocol, removal_order, removed_counts
+from benchmark.curves import Imputer, Order, Protocol, removal_order, removed_counts
 from benchmark.errors import BadInput
 from benchmark.figure_parts import COLOUR_MAP, CURVES, Run, Shared, overlay, shown
 from benchmark.images import upsample
@@ -105,6 +105,8 @@ class Painter:
         substrate = (
             protocol.insertion_substrate if metric == "insertion" else protocol.deletion_substrate
         )
+        if isinstance(substrate, Imputer):
+            raise BadInput("what is removed is filled in anew at each step")
         key = (repr(substrate), remake.seed, target)
         if key not in self.hidden:
             made: Tensor = substrate(remake.witness, remake.batch(item, target))[0]
