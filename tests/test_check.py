@@ -158,6 +158,12 @@ def test_a_candidate_has_to_be_named(place, capsys):
     assert "candidate=... is missing" in capsys.readouterr().err
 
 
+def test_every_metric_has_a_margin():
+    rules = build(composed("check", [])[0].check, "check")
+    known = {file.stem for file in (cells.ROOT / "conf" / "metric").glob("*.yaml")}
+    assert set(rules.margins) == known
+
+
 # Time
 
 
