@@ -153,7 +153,8 @@ def _html(found: Sequence[Board]) -> str:
         facts = "<br>".join(map(escape, board.facts))
         table = grid(board, HTML).set_index(["", "run"]).rename_axis([None, None])
         parts.append(
-            f"<h2>{escape(board.title)}</h2>{table.to_html(escape=False, border=0)}<p>{facts}</p>"
+            f'<h2 style="font-size: 1.1em">{escape(board.title)}</h2>'
+            f"{table.to_html(escape=False, border=0)}<p>{facts}</p>"
         )
     notes = "".join(f"<li>{escape(note)}</li>" for note in NOTES)
     return PAGE.format(title="Leaderboard", table="".join(parts), notes=notes)

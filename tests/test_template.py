@@ -244,7 +244,7 @@ def test_the_commands_of_the_workflow_are_understood(module, tmp_path):
 def test_the_runs_of_the_workflow_are_composed(package, monkeypatch):
     monkeypatch.syspath_prepend(package)
     (words,) = [words for name, *words in commands(WORKFLOW) if name == "benchmark"]
-    assert words[:3] == ["--config-dir", "conf", "-m"]
+    assert words[:3] == ["--config-dir", "conf", "--multirun"]
     methods, *rest = words[3:]
     for method in methods.removeprefix("method=").split(","):
         assert load(f"method={method}", *rest, folder=package / "conf").res == 28

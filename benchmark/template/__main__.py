@@ -48,7 +48,7 @@ leaderboard: python -m benchmark.leaderboard results/runs/scenes"""
 NEXT_IN_PACKAGE = """\
 go there:    cd {folder}
 test it:     python -m pytest
-run it:      python -m benchmark --config-dir conf -m method={name},random,centre,sobel res=28
+run it:      python -m benchmark --config-dir conf --multirun method={name},random,centre,sobel
 the gate:    python -m benchmark.check --accept results/runs baseline=baselines/{name}.json
              then, at each push, .github/workflows/saliency.yml: change what is marked CHANGE
 leaderboard: python -m benchmark.leaderboard results/runs"""
