@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from benchmark.cell import Cell
 
 
-def load(*overrides: str) -> Cell:
+def load(*overrides: str, folder: str | Path = "") -> Cell:
     """Build what the same words on the command line would run: ``load("method=igos", "res=28")``.
+
+    ``folder`` is that of ``--config-dir``, for a method of your own.
 
     Raises:
         BadInput: a choice, key or value is wrong; the message says which.
@@ -18,4 +22,4 @@ def load(*overrides: str) -> Cell:
     from benchmark.cell import Cell  # noqa: PLC0415 - as said above
     from benchmark.config import load as load_settings  # noqa: PLC0415 - as said above
 
-    return Cell.open(load_settings(*overrides))
+    return Cell.open(load_settings(*overrides, folder=folder))

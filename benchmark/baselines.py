@@ -111,7 +111,7 @@ def _cell(
     images = table[table["cell"] == name].set_index("id")
     facts, made = summary["facts"] | entry["facts"], summary["made"] | entry["made"]
     kept = images[["digest", "target", *better, *PASSES]]
-    return Measured(name, entry["method"], facts, made, better, kept)
+    return Measured(name, "", entry["method"], facts, made, better, kept)
 
 
 def _means(cell: Measured) -> dict[str, float | None]:

@@ -22,7 +22,7 @@ from rich.text import Text
 
 from benchmark import baselines, measured
 from benchmark.check_formats import FORMATS, headline, lines, notes
-from benchmark.config import build, composed
+from benchmark.config import build, composed, places
 from benchmark.errors import BadInput
 from benchmark.experiment import read
 from benchmark.files import write_whole
@@ -118,9 +118,7 @@ def _asked(arguments: argparse.Namespace) -> Asked:
     own = [each for each in given if _key(each) in OWN or _key(each).startswith("check.")]
     if arguments.accept:
         own.append(f"candidate={_quoted(arguments.accept)}")
-    place = str(Path(arguments.config_dir).resolve()) if arguments.config_dir else ""
-    path = [f"hydra.searchpath=['file://{place}']"] if place else []
-    config, _ = composed("check", [*path, *own])
+    config, _ = composed("check", [*places(arguments.config_dir or ""), *own])
     if lost := [key for key in ("candidate", "baseline") if OmegaConf.is_missing(config, key)]:
         raise BadInput(f"{lost[0]}=... is missing")
     return Asked(
@@ -179,7 +177,8 @@ def _accept(asked: Asked, cells: list[Measured]) -> int:
     chosen = [each for each in cells if asked.cell in (None, each.name)]
     if not chosen:
         raise BadInput(f"cell={asked.cell}: there are {'; '.join(each.name for each in cells)}")
-    settings = [*asked.others, f"baseline={asked.baseline}"]
+    folder = ["--config-dir", asked.folder] if asked.folder else []
+    settings = [*asked.others, f"baseline={asked.baseline}", *folder]
     given = ["python", "-m", "benchmark.check", "--accept", asked.candidate, *settings]
     command = shlex.join(given)
     for file in baselines.keep(chosen, baselines.file_of(asked.baseline), command):

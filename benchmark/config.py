@@ -82,13 +82,30 @@ class Settings:
             )
 
 
-def load(*overrides: str) -> Settings:
+def load(*overrides: str, folder: str | Path = "") -> Settings:
     """Compose settings as the command line would: ``load("method=igos", "res=28")``.
+
+    ``folder`` is that of ``--config-dir``, where configuration files may lie too.
 
     Raises:
         BadInput: a choice, key or value is wrong; the message says which.
     """
-    return settings_of(*composed("config", overrides))
+    return settings_of(*composed("config", [*places(folder), *overrides]))
+
+
+def places(folder: str | Path) -> list[str]:
+    """Return the override that lets configuration files lie in another folder, too.
+
+    Raises:
+        BadInput: there is no such folder.
+    """
+    if not str(folder):
+        return []
+    place = Path(folder).resolve()
+    if not place.is_dir():
+        raise BadInput(f"there is no folder {folder} with configuration files")
+    quoted = str(place).replace("'", "\\'")
+    return [f"hydra.searchpath=['torchvision://models','file://{quoted}']"]
 
 
 def composed(name: str, overrides: Sequence[str]) -> tuple[DictConfig, DictConfig]:

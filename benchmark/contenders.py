@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -14,6 +14,7 @@ from benchmark.collect import collect
 from benchmark.errors import BadInput
 from benchmark.experiment import Composed
 from benchmark.records import RunFolder, finished
+from benchmark.resolvers import ABOUT
 from benchmark.summary import per_image
 
 
@@ -26,6 +27,9 @@ class Contender(NamedTuple):
     higher_is_better: Mapping[str, bool]  # by metric
     twin: str  # what it was made of, but for the seed
     seed: int
+    heading: str = ""  # what its group is called in short
+    facts: Mapping[str, str] = {}  # what its values depend on, in words
+    control: bool = False  # whether its method says of itself that it is one
 
 
 def of_experiment(composed: Composed) -> list[Contender]:
@@ -44,7 +48,11 @@ def of_experiment(composed: Composed) -> list[Contender]:
             if metric in cell.start["settings"]["metric"]
         }
         twin = _twin(Path(cell.run), cell.start["stages"], cell.manifest)
-        found.append(Contender(cell.column, cell.row, cell.images, shown, *twin))
+        told = cell.column, facts_of(cell.caption, cell.manifest, cell.start)
+        control = _is_control(cell.start)
+        found.append(
+            Contender(cell.column, cell.row, cell.images, shown, *twin, *told, control=control)
+        )
     if not found:
         raise BadInput(
             "no cell with values per image is done: "
@@ -73,17 +81,45 @@ def below(root: Path) -> list[Contender]:
     for folder, outcome in held.values():
         facts = [f"{key} {value}" for key, value in outcome.caption.items()]
         images = outcome.manifest.removesuffix(".txt")
-        group = " · ".join([f"{outcome.res} x {outcome.res}", *facts, f"images {images}"])
+        heading = f"{outcome.res} x {outcome.res}"
+        group = " · ".join([heading, *facts, f"images {images}"])
         table = per_image(folder, outcome).set_index("id")
         twin = _twin(folder.path, outcome.stages, outcome.manifest)
         better = outcome.higher_is_better
-        found.append(Contender(group, outcome.title, table, better, *twin))
+        start = folder.started()
+        told = heading, facts_of(outcome.caption, outcome.manifest, start)
+        control = _is_control(start)
+        found.append(Contender(group, outcome.title, table, better, *twin, *told, control=control))
         keys.append(folder.path.name.rpartition("-")[2])
     often = Counter((each.group, each.name) for each in found)
     return [
         each._replace(name=f"{each.name} ({key})") if often[each.group, each.name] > 1 else each
         for each, key in zip(found, keys, strict=True)
     ]
+
+
+def facts_of(caption: Mapping[str, str], manifest: str, start: Mapping[str, Any]) -> dict[str, str]:
+    """Say what a run's values depend on: its caption, its images, and the commit of the code."""
+    git = start.get("git", {})
+    changed = " with changes" if git.get("changed") else ""
+    images = {"images": manifest.removesuffix(".txt")} if manifest else {}
+    return dict(caption) | images | {"code": str(git.get("commit") or "unknown")[:10] + changed}
+
+
+def depends_on(several: Sequence[Mapping[str, str]]) -> list[str]:
+    """Say what all runs' facts share in a line, and where they differ, in what."""
+    shared: list[str] = []
+    differing: list[str] = []
+    for key in dict.fromkeys(key for each in several for key in each):
+        values = list(dict.fromkeys(each.get(key, "none") for each in several))
+        (shared if len(values) == 1 else differing).append(f"{key} {' / '.join(values)}")
+    lines = [" · ".join(shared)] if shared else []
+    return lines + ([f"They differ in: {' · '.join(differing)}"] if differing else [])
+
+
+def _is_control(start: Mapping[str, Any]) -> bool:
+    about = start["settings"]["method"].get(ABOUT) or {}
+    return about.get("paper") == "control"
 
 
 def _twin(run: Path, stages: Mapping[str, str], manifest: str) -> tuple[str, int]:

@@ -49,7 +49,7 @@ def cost_figure(common: Shared, metric: str, width: Width | None = None) -> Figu
             colour, mark = COLOURS[number % len(COLOURS)], MARKS[number % len(MARKS)]
             _draw_line(panel, line, cost, colour, mark)
         costs = [getattr(point, cost) for line in lines for point in line.points]
-        _scale(panel, costs)
+        scale_costs(panel, costs)
         panel.tick_params(labelsize=7)
         panel.grid(alpha=0.3, linewidth=0.5)
     arrow = "↑" if common.runs[0].outcome.higher_is_better[metric] else "↓"
@@ -144,7 +144,7 @@ def _draw_line(panel: Axes, line: Line, cost: str, colour: str, mark: str) -> No
         )
 
 
-def _scale(panel: Axes, costs: Sequence[float]) -> None:
+def scale_costs(panel: Axes, costs: Sequence[float]) -> None:
     """Spread costs by their logarithms, with a place for 0 where a method needs no pass."""
     if min(costs) > 0:
         panel.set_xscale("log")

@@ -15,7 +15,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from benchmark.config import Settings, composed, one_line, settings_of
+from benchmark.config import Settings, composed, one_line, places, settings_of
 from benchmark.errors import BadInput
 
 Average = Enum("Average", "images classes")
@@ -96,7 +96,7 @@ class Composed(NamedTuple):
             BadInput: a choice, key or value is wrong.
         """
         cell = self.experiment.overrides(row, column)
-        settings = settings_of(*composed("config", [*_places(self.folder), *self.given, *cell]))
+        settings = settings_of(*composed("config", [*places(self.folder), *self.given, *cell]))
         settings.wandb.group = settings.wandb.group or self.name
         return settings
 
@@ -118,7 +118,7 @@ def read(name: str, overrides: Sequence[str], folder: str | None = None) -> Comp
         raise BadInput(f"there is no folder {name}, and experiments have names such as table1")
     folder = str(Path(folder).resolve()) if folder else ""
     given = [f"+experiment={name}", *overrides]
-    config, _ = composed("config", [*_places(folder), *given])
+    config, _ = composed("config", [*places(folder), *given])
     experiment = experiment_of(config)
     check_free(experiment, given)
     return Composed(name, experiment, given, folder)
@@ -152,11 +152,6 @@ def swept(config: DictConfig) -> list[Composed]:
     ]
     name = str(hydra.runtime.choices["experiment"])
     return [read(name, list(given), _folder_of(hydra)) for given in product(*overrides)]
-
-
-def _places(folder: str) -> list[str]:
-    """Return the override that lets configuration files lie in another folder, too."""
-    return [f"hydra.searchpath=['torchvision://models','file://{folder}']"] if folder else []
 
 
 def _folder_of(hydra: DictConfig) -> str:

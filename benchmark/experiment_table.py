@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from benchmark.collect import Collected, State, collect
+from benchmark.contenders import depends_on, facts_of
 from benchmark.errors import BadInput
 from benchmark.experiment import Composed
 from benchmark.files import write_whole
@@ -82,7 +83,8 @@ def caption(composed: Composed, cells: Sequence[Collected], found: Sequence[Entr
     done = [cell for cell in cells if cell.state is State.done]
     undone = [cell for cell in cells if cell.state not in (State.done, State.none)]
     lines = [composed.command("benchmark.tables", composed.name, *composed.given[1:])]
-    lines += [*_depends_on(done), experiment.interval]
+    facts = [facts_of(cell.caption, cell.manifest, cell.start) for cell in done]
+    lines += [*depends_on(facts), experiment.interval]
     if experiment.reference:
         about = experiment.reference_about
         lines.append(f"paper: {about}; in brackets ours minus the paper's")
@@ -103,29 +105,3 @@ def caption(composed: Composed, cells: Sequence[Collected], found: Sequence[Entr
     if agreement := order(found):
         lines.append(f"Order of the rows against the paper's: {'; '.join(agreement)}")
     return lines + experiment.notes
-
-
-def _depends_on(done: Sequence[Collected]) -> list[str]:
-    """Say what all cells share in a line, and where they differ, in what."""
-    captions = [cell.caption for cell in done]
-    shared: list[str] = []
-    differing: list[str] = []
-    for key in dict.fromkeys(key for each in captions for key in each):
-        values = list(dict.fromkeys(each.get(key, "none") for each in captions))
-        (shared if len(values) == 1 else differing).append(f"{key} {' / '.join(values)}")
-    manifests = sorted({cell.manifest for cell in done} - {""})
-    if manifests:
-        images = " / ".join(each.removesuffix(".txt") for each in manifests)
-        (shared if len(manifests) == 1 else differing).append(f"images {images}")
-    commits = sorted({_commit(cell) for cell in done})
-    if commits:
-        (shared if len(commits) == 1 else differing).append(f"code {' / '.join(commits)}")
-    lines = [" · ".join(shared)] if shared else []
-    return lines + ([f"The cells differ in: {' · '.join(differing)}"] if differing else [])
-
-
-def _commit(cell: Collected) -> str:
-    git = cell.start.get("git", {})
-    return str(git.get("commit") or "unknown")[:10] + (
-        " with changes" if git.get("changed") else ""
-    )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -18,9 +18,12 @@ from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
 from benchmark.config import build
-from benchmark.interfaces import BadInput, Dataset, Item
+from benchmark.errors import BadInput
 from benchmark.records import Outcome, RunFolder
 from benchmark.stages import Row, Stage
+
+if TYPE_CHECKING:  # they need torch, and reading results does not
+    from benchmark.interfaces import Dataset, Item
 
 INCHES = 1.7  # side of one panel
 CURVES = ("deletion", "insertion")

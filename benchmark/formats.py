@@ -94,7 +94,7 @@ def html(experiment: Experiment, found: Sequence[Entry], caption: Sequence[str])
     """Write the table as a page that needs nothing else, on a phone, in print, light and dark."""
     table = html_table(experiment, found)
     notes = "".join(f"<li>{escape(line)}</li>" for line in caption)
-    return _PAGE.format(title=escape(experiment.title), table=table, notes=notes)
+    return PAGE.format(title=escape(experiment.title), table=table, notes=notes)
 
 
 def html_table(experiment: Experiment, found: Sequence[Entry]) -> str:
@@ -102,7 +102,7 @@ def html_table(experiment: Experiment, found: Sequence[Entry]) -> str:
     return str(grid(experiment, found, HTML).to_html(escape=False, border=0))
 
 
-_PAGE = """<!doctype html>
+PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
 <meta name="viewport" content="width=device-width">
 <style>

@@ -26,6 +26,7 @@ class Measured(NamedTuple):
     """One method on one model and data set at one resolution."""
 
     name: str  # of an experiment's cell, or the run's title
+    run: str  # its folder; empty of a baseline
     method: str  # the file chosen in conf/method
     facts: dict[str, Any]  # dotted name -> plain value; what has to agree
     made: dict[str, Any]  # dotted name -> plain value; what may differ, and is told
@@ -62,7 +63,7 @@ def of_experiment(composed: Composed) -> list[Measured]:
 
 
 def below(root: Path) -> list[Measured]:
-    """Take every finished run in a folder or below it, the newest last.
+    """Take every finished run in a folder or below it.
 
     Raises:
         BadInput: there is none.
@@ -108,6 +109,7 @@ def _measured(
     kept.insert(0, "digest", [rows[each]["digest"][:16] for each in kept.index])
     return Measured(
         name,
+        str(path),
         str(start["settings"]["choices"]["method"]),
         dict(_flat(agreed)),
         dict(_flat(made)),

@@ -87,10 +87,10 @@ def pairs(
 
     Where the baseline has one cell, or one is chosen, a single candidate is compared with it
     whatever its name; else they go by name. Of several runs of one name, as of several choices
-    of images, the newest on the baseline's images counts.
+    of images or protocols, the one counts that may be compared.
 
     Raises:
-        BadInput: a cell is not there, or two may not be compared.
+        BadInput: a cell is not there, or none or several of its name may be compared.
     """
     chosen = [each for each in baselines if cell in (None, each.name)]
     if not chosen:
@@ -107,11 +107,28 @@ def pairs(
                 f"the candidate has no {base.name}, but {'; '.join(sorted(names))}: run it too, or "
                 "choose a cell of the baseline by cell=..."
             )
-        same = [each for each in own if set(each.images.index) == set(base.images.index)]
-        candidate = (same or own)[-1]
-        _refuse_unlike(candidate, base)
-        found.append((candidate, base))
+        found.append((_alike(own, base), base))
     return found
+
+
+def _alike(own: Sequence[Measured], base: Measured) -> Measured:
+    """Choose the run that may be compared; refuse where there are none or several."""
+    refused: list[BadInput] = []
+    alike = []
+    for each in own:
+        try:
+            _refuse_unlike(each, base)
+            alike.append(each)
+        except BadInput as error:
+            refused.append(error)
+    if not alike:
+        raise refused[-1]
+    if len(alike) > 1:
+        raise BadInput(
+            f"{len(alike)} runs of the candidate may be compared with {base.name}, as of older and "
+            f"newer code: name the folder of one, such as {alike[-1].run}"
+        )
+    return alike[0]
 
 
 def judge(found: Sequence[tuple[Measured, Measured]], rules: Rules) -> list[Finding]:
@@ -119,9 +136,10 @@ def judge(found: Sequence[tuple[Measured, Measured]], rules: Rules) -> list[Find
 
     - same: the chance to see so little harm is at most ``level`` were the mean worse by the margin
       (non-inferiority; as all have to pass, each is tested at the whole level);
-    - worse: not the same, and so much harm would be seen at most at ``level`` were there none,
-      Holm's correction for all measures included; better: likewise the other way;
-    - unclear: neither.
+    - worse: the mean is worse by more than the margin, and so much harm would be seen at most at
+      ``level`` were there none, Holm's correction for all measures included;
+    - better: the mean is better, and likewise;
+    - unclear: none of these.
 
     Methods in ``exact`` and constant passes are not tested but compared.
 
@@ -205,7 +223,7 @@ def _tested(trial: _Trial, worse: bool, better: bool, level: float) -> Finding:
         moved = int((np.abs(worse_by) > IDENTICAL).sum())
         note = f"moved on {moved} images, with the same settings" if trial.alike else ""
         return finding._replace(verdict=Verdict.same, note=note)
-    if worse:
+    if worse and worse_by.mean() > finding.margin:
         return finding._replace(verdict=Verdict.worse)
     return finding._replace(note=_needed(worse_by, finding.margin, level))
 
@@ -218,7 +236,8 @@ def _needed(worse_by: NDArray[np.float64], margin: float, level: float) -> str:
     mean, scatter = float(worse_by.mean()), float(worse_by.std(ddof=1)) if len(worse_by) > 1 else 0
     if not scatter:
         return "needs more images"
-    nearest = max(margin - mean, mean)  # to be told from the margin, or from no difference
+    # What is beyond the margin has to be told from no difference, what is within from the margin.
+    nearest = mean if mean > margin else margin - mean
     count = ((norm.ppf(1 - level) + norm.ppf(POWER)) * scatter / nearest) ** 2
     return f"needs about {max(int(np.ceil(count)), len(worse_by) + 1)} images"
 

@@ -45,7 +45,15 @@ def measured(values, metric="deletion", *, passes=300.0, name="cell", method="mi
     table |= {"forward_passes": passes, "backward_passes": 7.0}
     better = {metric: metric != "deletion"}
     facts = {f"metric.{metric}.steps": 10, "weights_sha256": "w"}
-    return Measured(name, method, facts, {"seed": 0} | made, better, pd.DataFrame(table, index=ids))
+    return Measured(
+        name,
+        f"runs/{name}",
+        method,
+        facts,
+        {"seed": 0} | made,
+        better,
+        pd.DataFrame(table, index=ids),
+    )
 
 
 def verdict(candidate, baseline, rules=RULES):
@@ -143,6 +151,12 @@ def test_a_metric_without_a_margin_is_refused():
         verdict(measured([0.5]), measured([0.5]), rules)
 
 
+def test_a_loss_within_the_margin_is_never_called_worse():
+    worse_by = 0.018 + np.tile([0.01, -0.01], 20)  # surely a loss, and not surely within .02
+    finding = verdict(measured(0.5 + worse_by), measured(np.full(40, 0.5)))
+    assert finding.verdict is Verdict.unclear
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -170,6 +184,12 @@ def test_cells_go_by_name_and_a_single_one_with_whatever_is_there():
 def test_of_several_choices_of_images_the_baselines_counts():
     few, many = measured([0.1, 0.2]), measured([0.1, 0.2, 0.3])
     assert pairs([few, many], [few], None) == [(few, few)]
+
+
+def test_several_runs_that_may_be_compared_are_refused():
+    older, newer = measured([0.1]), measured([0.2])._replace(run="runs/newer")
+    with pytest.raises(BadInput, match=r"2 runs of the candidate .* such as runs/newer"):
+        pairs([older, newer], [measured([0.1])], None)
 
 
 def other(base, **changes):
@@ -293,7 +313,7 @@ def cells(reader, method=PLAIN, seed=0):
             table[type(metric).__name__.lower()] = values.numpy()
         frame = pd.DataFrame(table, index=batch.ids)
         better = {"deletion": False, "insertion": True}
-        found.append(Measured(name, name, {}, {"seed": seed}, better, frame))
+        found.append(Measured(name, "", name, {}, {"seed": seed}, better, frame))
     return found
 
 
