@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmark import baselines, measured
-from benchmark.check_formats import FORMATS, headline, lines, notes
+from benchmark.check_formats import FORMATS, NOTE, headline, lines, notes
 from benchmark.config import build, composed, places
 from benchmark.errors import BadInput
 from benchmark.experiment import read
@@ -196,7 +196,7 @@ def _show(findings: Sequence[Finding], told: Sequence[str]) -> None:
         shown.add_column(heading, justify="left" if texts else "right")
     for line, each in zip(rows.itertuples(index=False), findings, strict=True):
         shown.add_row(*map(Text, line), style=colours[each.verdict.name])
-    console.print(shown, *map(Text, told), sep="\n")
+    console.print(shown, *map(Text, [*told, NOTE]), sep="\n")
 
 
 if __name__ == "__main__":

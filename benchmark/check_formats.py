@@ -11,16 +11,22 @@ import pandas as pd
 from benchmark.measured import Measured
 from benchmark.regression import Finding, Verdict, differences, table
 
+NOTE = "differences are candidate minus baseline, image by image, with 95 % bootstrap intervals"
+
 
 def headline(findings: Sequence[Finding]) -> str:
     """Say in a line what the findings come to."""
     counts = {verdict: sum(each.verdict is verdict for each in findings) for verdict in Verdict}
-    named = ", ".join(f"{count} {verdict.name}" for verdict, count in counts.items() if count)
+    named = ", ".join(f"{count} {_word(verdict)}" for verdict, count in counts.items() if count)
     if counts[Verdict.worse]:
         return f"worse: {named}"
     if counts[Verdict.unclear]:
-        return f"cannot tell: {named}"
+        return f"nothing worse is shown, but not all can be told: {named}"
     return f"no regression: {named}"
+
+
+def _word(verdict: Verdict) -> str:
+    return "cannot tell" if verdict is Verdict.unclear else verdict.name
 
 
 def notes(found: Sequence[tuple[Measured, Measured]]) -> list[str]:
@@ -46,13 +52,13 @@ def lines(findings: Sequence[Finding]) -> pd.DataFrame:
         made.append(
             {
                 "cell": each.cell,
-                "measure": each.measure.replace("_", " "),
+                "measure": f"{each.measure} {'↑' if each.higher_is_better else '↓'}",
                 "baseline": f"{each.baseline:.{digits}f}",
                 "candidate": f"{each.candidate:.{digits}f}",
                 "difference": f"{each.difference.value:+.{digits}f}{interval}",
                 "margin": f"{each.margin:.{digits}f}" if each.margin >= 1 else f"{each.margin:.2g}",
                 "n": str(each.difference.n),
-                "verdict": "cannot tell" if each.verdict is Verdict.unclear else each.verdict.name,
+                "verdict": _word(each.verdict),
                 "note": each.note,
             }
         )
@@ -68,7 +74,7 @@ def _markdown(findings: Sequence[Finding], told: Sequence[str]) -> str:
         cells = [_escaped(str(cell)) for cell in line]
         cells = [f"**{cell}**" if told_of and cell else cell for cell in cells]
         text.append(f"| {' | '.join(cells)} |")
-    text += ["", "Differences are candidate minus baseline, with 95 % bootstrap intervals.", ""]
+    text += ["", f"{NOTE}.", ""]
     text += [f"- {line}" for line in map(_escaped, told)]
     return "\n".join(text).rstrip() + "\n"
 

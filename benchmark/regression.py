@@ -64,6 +64,7 @@ class Finding(NamedTuple):
 
     cell: str
     measure: str  # a metric, forward_passes, backward_passes or seconds
+    higher_is_better: bool
     baseline: float  # means over the images that both have
     candidate: float
     difference: Mean  # candidate minus baseline, paired by image
@@ -171,6 +172,7 @@ def _trials(candidate: Measured, base: Measured, rules: Rules) -> list[_Trial]:
         finding = Finding(
             base.name,
             measure,
+            better,
             float(theirs[measure].mean()),
             float(ours[measure].mean()),
             mean_interval(apart),

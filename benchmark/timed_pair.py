@@ -71,6 +71,7 @@ def _judged(name: str, rounds: Sequence[tuple[float, float]], share: float) -> F
     return Finding(
         cell=name,
         measure="seconds",
+        higher_is_better=False,
         baseline=float(np.median(earlier)),
         candidate=float(np.median(later)),
         difference=Mean(
