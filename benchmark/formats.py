@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from html import escape
 
@@ -127,14 +128,15 @@ def latex(experiment: Experiment, found: Sequence[Entry], caption: Sequence[str]
     table = grid(experiment, found, LATEX)
     columns = "l" + "r" * table.shape[1]
     body = table.style.to_latex(hrules=True, column_format=columns, multicol_align="c")
-    sentences = [line.rstrip(".") for line in (experiment.title, *caption)]
-    title = LATEX.text(". ".join(sentences) + ".")
+    title = re.sub(r"^Table \d+: ", "", experiment.title)  # LaTeX numbers tables itself
+    sentences = [line.rstrip(".") for line in (title[:1].upper() + title[1:], *caption)]
+    told = LATEX.text(". ".join(sentences) + ".")
     lines = [
         r"% needs \usepackage{booktabs}",
         r"\begin{table*}",
         r"\centering\footnotesize\setlength{\tabcolsep}{3pt}",
         body.rstrip(),
-        rf"\caption{{{title}}}",
+        rf"\caption{{{told}}}",
         r"\end{table*}",
     ]
     return "\n".join(lines) + "\n"
