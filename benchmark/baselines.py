@@ -98,9 +98,14 @@ def read(file: Path) -> list[Measured]:
             raise BadInput(f"{file} has format {summary['format']}; this version reads {FORMAT}")
         if summary["values_sha256"] != _digest(text):
             raise BadInput(f"{file} and its .csv do not belong together: --accept a run anew")
-        table = pd.read_csv(io.StringIO(text), dtype={"cell": str, "id": str, "digest": str})
+        table = pd.read_csv(
+            io.StringIO(text),
+            dtype={"cell": str, "id": str, "digest": str},
+            keep_default_na=False,  # an image or a cell may be called NA
+            na_values=[""],
+        )
         return [_cell(name, each, summary, table) for name, each in summary["cells"].items()]
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise BadInput(f"{file} is no baseline: {error!r}") from error
 
 
@@ -110,7 +115,10 @@ def _cell(
     better = dict(entry["higher_is_better"])
     images = table[table["cell"] == name].set_index("id")
     facts, made = summary["facts"] | entry["facts"], summary["made"] | entry["made"]
-    kept = images[["digest", "target", *better, *PASSES]]
+    kept = images[["digest", "target", *better, *PASSES]].copy()
+    kept[[*better, *PASSES]] = kept[[*better, *PASSES]].astype(float)
+    if len(kept) != entry["images"] or kept.empty or not kept.index.is_unique or not better:
+        raise ValueError(f"{name} has no images or no metrics, or an image twice")
     return Measured(name, "", entry["method"], facts, made, better, kept)
 
 

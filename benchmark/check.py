@@ -11,7 +11,9 @@ import argparse
 import shlex
 import subprocess
 import sys
+import traceback
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -85,7 +87,11 @@ def main() -> int:
     try:
         if wrong := [str(each) for each in arguments.write if each.suffix not in FORMATS]:
             raise BadInput(f"--write takes files that end in {', '.join(FORMATS)}, not {wrong[0]}")
+        if arguments.accept and (arguments.write or arguments.time):
+            raise BadInput("--accept compares nothing: leave out --write and --time")
         asked = _asked(arguments)
+        for file in arguments.write:
+            file.unlink(missing_ok=True)  # or an older verdict would stay where this one fails
         candidates = _measured(asked)
         if arguments.accept:
             return _accept(asked, candidates)
@@ -93,24 +99,48 @@ def main() -> int:
         findings = judge(found, asked.rules)
         if arguments.time:
             findings += time_pair(_command(asked), arguments.time.resolve(), asked.rules)
+        _check_all_compared(asked, candidates, [candidate for candidate, _ in found])
         told = notes(found)
+        _show(findings, told)
         for file in arguments.write:
             write_whole(file, FORMATS[file.suffix](findings, told))
+            print(f"written to {file}")
     except (BadInput, OSError) as error:
         print(f"benchmark.check: {error}", file=sys.stderr)
         return 2
-    _show(findings, told)
-    for file in arguments.write:
-        print(f"written to {file}")
+    except Exception:  # a traceback's own exit code, 1, is that of a regression
+        traceback.print_exc()
+        return 2
     return exit_code(findings, asked.rules)
 
 
+def _check_all_compared(
+    asked: Asked, candidates: Sequence[Measured], compared: Sequence[Measured]
+) -> None:
+    """Refuse a folder with runs that are left out, as of newer code; tell of an experiment's."""
+    known = {each.run for each in compared}
+    lost = [each for each in candidates if each.run not in known]
+    if lost and Path(asked.candidate).is_dir():
+        raise BadInput(
+            f"{asked.candidate} also holds {lost[0].run}, which nothing is compared with: name the "
+            "folder of one run, or run the candidate into a folder of its own by results=..."
+        )
+    if lost and asked.cell is None:
+        names = "; ".join(each.name for each in lost)
+        print(f"benchmark.check: not in the baseline, so not compared: {names}", file=sys.stderr)
+
+
 def exit_code(findings: Sequence[Finding], rules: Rules) -> int:
-    """Return 1 where anything is worse, else the code for what cannot be told, else 0."""
-    verdicts = {each.verdict for each in findings}
-    if Verdict.worse in verdicts:
+    """Return 1 where anything is worse, else the code for what cannot be told, else 0.
+
+    What cannot be told is not let pass where its mean is worse by more than the margin.
+    """
+    unclear = [each for each in findings if each.verdict is Verdict.unclear]
+    if any(each.verdict is Verdict.worse for each in findings):
         return 1
-    return rules.unclear if Verdict.unclear in verdicts else 0
+    if any(each.beyond for each in unclear):
+        return 3
+    return rules.unclear if unclear else 0
 
 
 def _asked(arguments: argparse.Namespace) -> Asked:
@@ -119,7 +149,8 @@ def _asked(arguments: argparse.Namespace) -> Asked:
     if arguments.accept:
         own.append(f"candidate={_quoted(arguments.accept)}")
     config, _ = composed("check", [*places(arguments.config_dir or ""), *own])
-    if lost := [key for key in ("candidate", "baseline") if OmegaConf.is_missing(config, key)]:
+    wanted = ("candidate", "baseline")
+    if lost := [key for key in wanted if OmegaConf.is_missing(config, key) or not config[key]]:
         raise BadInput(f"{lost[0]}=... is missing")
     return Asked(
         candidate=str(config.candidate),
@@ -155,7 +186,14 @@ def _measured(asked: Asked) -> list[Measured]:
         print(f"+ {shlex.join(['python', *command])}", flush=True)
         if ended := subprocess.run([sys.executable, *command], check=False).returncode:
             raise BadInput(f"the candidate could not be run whole: exit code {ended}, see above")
-    return measured.of_experiment(experiment)
+    found = measured.of_experiment(experiment)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    if later := [each for each in found if each.made["time"] > now]:
+        raise BadInput(
+            f"{later[0].run} was run in the future, at {later[0].made['time']}, and would hide "
+            "every later run: set the clock right, or give results=... a new folder"
+        )
+    return found
 
 
 def _command(asked: Asked) -> list[str]:
@@ -177,10 +215,15 @@ def _accept(asked: Asked, cells: list[Measured]) -> int:
     chosen = [each for each in cells if asked.cell in (None, each.name)]
     if not chosen:
         raise BadInput(f"cell={asked.cell}: there are {'; '.join(each.name for each in cells)}")
-    folder = ["--config-dir", asked.folder] if asked.folder else []
-    settings = [*asked.others, f"baseline={asked.baseline}", *folder]
-    given = ["python", "-m", "benchmark.check", "--accept", asked.candidate, *settings]
-    command = shlex.join(given)
+    if any(each.made.get("git.changed") for each in chosen):
+        print(
+            "benchmark.check: made by a checkout with changes, which no commit has", file=sys.stderr
+        )
+    if len({each.made.get("git.commit") for each in chosen}) > 1:
+        print("benchmark.check: made by several commits", file=sys.stderr)
+    for each in chosen:
+        print(f"{each.name}: {len(each.images)} images")
+    command = shlex.join(["python", "-m", "benchmark.check", *sys.argv[1:]])
     for file in baselines.keep(chosen, baselines.file_of(asked.baseline), command):
         print(f"written to {file}")
     return 0

@@ -72,7 +72,11 @@ def below(root: Path) -> list[Measured]:
     for folder, outcome in finished(root):
         starts = {metric: folder.started(stage) for metric, stage in outcome.stages.items()}
         nodes = {metric: start["settings"]["metric"][metric] for metric, start in starts.items()}
-        start = folder.started()
+        if len({start["git"].get("commit") for start in starts.values()}) > 1:
+            raise BadInput(
+                f"{folder.path}: its metrics were scored by several commits: give its command again"
+            )
+        start = folder.started() | {"stages": outcome.stages}
         images = per_image(folder, outcome).set_index("id")
         found.append(
             _measured(
@@ -99,11 +103,15 @@ def _measured(
 ) -> Measured:
     """Read the rest of what has to agree from a run's folder; metrics are as in the settings."""
     folder = RunFolder(path)
+    if folder.starts()[-1][1] is None:
+        raise BadInput(f"{path}: its last start has not ended: give its command again")
     identity = folder.identity()
     agreed = {key: value for key, value in identity.items() if key not in ON_TRIAL}
     agreed |= {"res": start["settings"]["res"], "metric": dict(metrics)}
     made = {key: identity[key] for key in ON_TRIAL if key in identity}
-    made |= {key: start[key] for key in ("git", "processor")}
+    made |= {key: start[key] for key in ("git", "processor", "time")}
+    made["resize"] = start["settings"]["resize"]
+    made["stages"] = {metric: start["stages"][metric] for metric in metrics}
     rows = folder.stage("heatmaps").rows
     kept = images[["target", *metrics, *PASSES]].copy()
     kept.insert(0, "digest", [rows[each]["digest"][:16] for each in kept.index])

@@ -21,7 +21,7 @@ from benchmark.paired import POWER, holm, sign_flip
 from benchmark.stats import Mean, mean_interval
 
 Verdict = Enum("Verdict", "better same worse unclear")
-IDENTICAL = 1e-6  # scores this near are the same but for the digits that a baseline keeps
+IDENTICAL = 1e-6  # at most; scores this near are the same but for the digits that a baseline keeps
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class Rules:
     time: float  # by what share seconds may grow
     exact: list[str]  # methods whose scores may not move on any image
     tolerance: float  # by more than this
-    level: float  # of errors: of all verdicts better and worse together, and of each same
-    unclear: int  # exit code where nothing is worse, but something cannot be told
+    level: float  # of errors: of all verdicts worse together, likewise better, and of each same
+    unclear: int  # exit code where something cannot be told, but no mean is beyond its margin
 
     def __post_init__(self) -> None:
         if wrong := [name for name, margin in self.margins.items() if not margin > 0]:
@@ -72,6 +72,12 @@ class Finding(NamedTuple):
     verdict: Verdict
     note: str = ""  # how it was judged, where not by its mean; what would be needed
 
+    @property
+    def beyond(self) -> bool:
+        """Whether the mean is worse by more than the margin, sure or not."""
+        difference = self.difference.value
+        return (-difference if self.higher_is_better else difference) > self.margin
+
 
 class _Trial(NamedTuple):
     """A measure that waits for its verdict."""
@@ -79,6 +85,12 @@ class _Trial(NamedTuple):
     finding: Finding
     worse_by: NDArray[np.float64]  # [N], above 0 where the candidate is worse
     alike: bool  # whether both had the same method, settings and seed
+
+    @property
+    def moves(self) -> NDArray[np.float64]:
+        """By how much it is worse on the images that have a value, rounding left out."""
+        present = self.worse_by[~np.isnan(self.worse_by)]
+        return np.where(np.abs(present) <= min(IDENTICAL, self.finding.margin), 0.0, present)
 
 
 def pairs(
@@ -150,15 +162,22 @@ def judge(found: Sequence[tuple[Measured, Measured]], rules: Rules) -> list[Find
         BadInput: a metric has no margin.
     """
     trials = [trial for candidate, base in found for trial in _trials(candidate, base, rules)]
-    tested = [each for each in trials if each.finding.verdict is Verdict.unclear]
+    undecided = [each for each in trials if each.finding.verdict is Verdict.unclear]
+    # Where no signs at all could reach the level, nothing is tested, and nothing to be corrected.
+    tested = [each for each in undecided if 0.5 ** np.count_nonzero(each.moves) <= rules.level]
     count = len(tested)
     harm = holm([sign_flip(each.worse_by, tests=count, above=True)[0] for each in tested])
     gain = holm([sign_flip(-each.worse_by, tests=count, above=True)[0] for each in tested])
-    told = {
-        id(each): _tested(each, p_harm <= rules.level, p_gain <= rules.level, rules.level)
+    sure = {
+        id(each): (p_harm <= rules.level, p_gain <= rules.level)
         for each, p_harm, p_gain in zip(tested, harm, gain, strict=True)
     }
-    return [told.get(id(each), each.finding) for each in trials]
+    return [
+        _tested(each, *sure.get(id(each), (False, False)), rules.level, count)
+        if each.finding.verdict is Verdict.unclear
+        else each.finding
+        for each in trials
+    ]
 
 
 def _trials(candidate: Measured, base: Measured, rules: Rules) -> list[_Trial]:
@@ -180,11 +199,11 @@ def _trials(candidate: Measured, base: Measured, rules: Rules) -> list[_Trial]:
             Verdict.unclear,
         )
         if passes and theirs[measure].nunique() == 1:
-            finding = _counted(finding)
+            finding = _counted(finding, ours[measure].nunique() == 1)
         elif (ours[measure].isna() != theirs[measure].isna()).any():
             note = "applies to other images than it did"
             finding = finding._replace(verdict=Verdict.worse, note=note)
-        elif not passes and base.method in rules.exact and candidate.method == base.method:
+        elif not passes and base.method in rules.exact and _same_method(candidate, base):
             finding = _compared(finding, apart, rules.tolerance)
         trials.append(_Trial(finding, -apart if better else apart, _same_method(candidate, base)))
     return trials
@@ -198,11 +217,12 @@ def _same_method(candidate: Measured, base: Measured) -> bool:
     return candidate.method == base.method and ours == theirs
 
 
-def _counted(finding: Finding) -> Finding:
-    """Compare numbers of passes that are the same for every image."""
+def _counted(finding: Finding, constant: bool) -> Finding:
+    """Compare numbers of passes that were the same for every image."""
     more = finding.difference.value
     verdict = Verdict.worse if more > 0 else Verdict.better if more < 0 else Verdict.same
-    return finding._replace(verdict=verdict, margin=0.0, note="counted")
+    note = "counted" if constant else "counted; now they differ from image to image"
+    return finding._replace(verdict=verdict, margin=0.0, note=note)
 
 
 def _compared(finding: Finding, apart: NDArray[np.float64], tolerance: float) -> Finding:
@@ -214,33 +234,36 @@ def _compared(finding: Finding, apart: NDArray[np.float64], tolerance: float) ->
     return finding._replace(verdict=Verdict.worse, margin=tolerance, note=note)
 
 
-def _tested(trial: _Trial, worse: bool, better: bool, level: float) -> Finding:
-    finding = trial.finding
-    worse_by = trial.worse_by[~np.isnan(trial.worse_by)]
-    if not len(worse_by) or np.abs(worse_by).max() <= IDENTICAL:
+def _tested(trial: _Trial, worse: bool, better: bool, level: float, tests: int) -> Finding:
+    finding, worse_by = trial.finding, trial.moves
+    if not len(worse_by):
+        return finding._replace(note="applies to no image")
+    if not worse_by.any():
         return finding._replace(verdict=Verdict.same, note="identical")
     if better:
         return finding._replace(verdict=Verdict.better)
     if sign_flip(finding.margin - worse_by, above=True)[0] <= level:
-        moved = int((np.abs(worse_by) > IDENTICAL).sum())
+        moved = np.count_nonzero(worse_by)
         note = f"moved on {moved} images, with the same settings" if trial.alike else ""
         return finding._replace(verdict=Verdict.same, note=note)
     if worse and worse_by.mean() > finding.margin:
         return finding._replace(verdict=Verdict.worse)
-    return finding._replace(note=_needed(worse_by, finding.margin, level))
+    return finding._replace(note=_needed(worse_by, finding.margin, level, tests))
 
 
-def _needed(worse_by: NDArray[np.float64], margin: float, level: float) -> str:
+def _needed(worse_by: NDArray[np.float64], margin: float, level: float, tests: int) -> str:
     """Say how many images would tell, were the mean and its scatter what they are here.
 
     Source: the sample size of a one-sided paired test of this level and power .8.
     """
     mean, scatter = float(worse_by.mean()), float(worse_by.std(ddof=1)) if len(worse_by) > 1 else 0
-    if not scatter:
-        return "needs more images"
     # What is beyond the margin has to be told from no difference, what is within from the margin.
-    nearest = mean if mean > margin else margin - mean
-    count = ((norm.ppf(1 - level) + norm.ppf(POWER)) * scatter / nearest) ** 2
+    beyond = mean > margin
+    nearest, share = (mean, level / max(tests, 1)) if beyond else (margin - mean, level)
+    if not scatter or nearest <= 1e-9 * margin:
+        return "needs more images"
+    count = ((norm.ppf(1 - share) + norm.ppf(POWER)) * scatter / nearest) ** 2
+    count = max(count, -np.log2(share))  # fewer have no signs that could be so rare
     return f"needs about {max(int(np.ceil(count)), len(worse_by) + 1)} images"
 
 
@@ -249,6 +272,9 @@ def _refuse_unlike(candidate: Measured, base: Measured) -> None:
     wanted = {f"metric.{name}." for name in base.higher_is_better}
     ours = {key: value for key, value in candidate.facts.items() if _counts(key, wanted)}
     theirs = {key: value for key, value in base.facts.items() if _counts(key, wanted)}
+    ours |= {f"higher_is_better.{key}": value for key, value in candidate.higher_is_better.items()}
+    theirs |= {f"higher_is_better.{key}": value for key, value in base.higher_is_better.items()}
+    ours = {key: value for key, value in ours.items() if key in theirs or "higher_is" not in key}
     if unlike := differences(ours, theirs):
         raise BadInput(f"{base.name} cannot be compared: {'; '.join(unlike)}")
     lost = base.images.index.symmetric_difference(candidate.images.index)

@@ -45,11 +45,14 @@ def time_pair(command: Sequence[str], before: Path, rules: Rules) -> list[Findin
     for _ in range(ROUNDS):
         earlier, later = (_seconds(command, place) for place in (before, CONF.parent))
         rounds.append((earlier, later))
-    both = rounds[0][0].keys() & rounds[0][1].keys()
+    names, theirs = rounds[0][1].keys(), rounds[0][0].keys()
+    if names != theirs or not names:
+        raise BadInput(
+            f"--time: the checkouts do not run the same: {'; '.join(sorted(names ^ theirs))}"
+        )
     return [
         _judged(name, [(earlier[name], later[name]) for earlier, later in rounds], rules.time)
-        for name in rounds[0][1]
-        if name in both
+        for name in names
     ]
 
 

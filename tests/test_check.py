@@ -11,6 +11,7 @@ import pytest
 from benchmark import baselines, check, timed_pair
 from benchmark.config import build, composed
 from benchmark.errors import BadInput
+from benchmark.regression import Verdict, judge
 
 EXPERIMENT = """
 # @package _global_
@@ -154,8 +155,53 @@ def test_what_cannot_be_compared_is_refused(place, candidate, more, said, capsys
 
 
 def test_a_candidate_has_to_be_named(place, capsys):
-    assert run(place) == 2
-    assert "candidate=... is missing" in capsys.readouterr().err
+    for given in ([], ["candidate="]):
+        assert run(place, *given) == 2
+        assert "candidate=... is missing" in capsys.readouterr().err
+
+
+def test_a_folder_with_runs_that_nothing_is_compared_with_is_refused(place, capsys):
+    shutil.copytree(place / "good", place / "both", dirs_exist_ok=True)
+    shutil.copytree(place / "worse", place / "both", dirs_exist_ok=True)
+    assert gate(place, "both") == 2
+    assert "which nothing is compared with" in capsys.readouterr().err
+
+
+def test_a_run_whose_last_start_was_killed_is_refused(place, capsys):
+    shutil.copytree(place / "good", place / "killed", dirs_exist_ok=True)
+    (log,) = (place / "killed").glob("**/log.jsonl")
+    lines = log.read_text().splitlines()
+    started = json.loads(lines[0]) | {"start": "another"}
+    log.write_text("\n".join([*lines, json.dumps(started)]) + "\n")
+    assert gate(place, "killed") == 2
+    assert "its last start has not ended" in capsys.readouterr().err
+
+
+def test_a_fault_of_the_gate_itself_is_no_regression(place, monkeypatch, capsys):
+    monkeypatch.setattr(check, "judge", lambda *_: 1 / 0)
+    assert gate(place, "good") == 2
+    assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_an_older_verdict_does_not_outlive_a_refusal(place):
+    (place / "old.md").write_text("no regression")
+    assert gate(place, "fewer", "--write", "old.md") == 2
+    assert not (place / "old.md").exists()
+
+
+@pytest.mark.parametrize("name", ["scenes", "imagenet"])
+def test_each_method_of_the_projects_baselines_can_fail(name):
+    kept = baselines.read(baselines.file_of(name))
+    rules = build(composed("check", [])[0].check, "check")
+    for cell in kept:
+        harm = {
+            metric: cell.images[metric] - (0.3 if better else -0.3)
+            for metric, better in cell.higher_is_better.items()
+        }
+        worse = cell._replace(images=cell.images.assign(**harm))
+        findings = judge([(worse if each is cell else each, each) for each in kept], rules)
+        failed = {each.cell for each in findings if each.verdict is Verdict.worse}
+        assert failed == {cell.name}
 
 
 def test_every_metric_has_a_margin():
@@ -221,8 +267,10 @@ def test_a_baseline_that_was_edited_is_refused(place, tmp_path):
     with pytest.raises(BadInput, match="do not belong together"):
         baselines.read(tmp_path / "mine.json")
     (tmp_path / "mine.json").write_text("{}")
-    with pytest.raises(BadInput, match="is no baseline"):
-        baselines.read(tmp_path / "mine.json")
+    for text in ("{}", "[]", '{"format": 1, "values_sha256": null, "cells": []}'):
+        (tmp_path / "mine.json").write_text(text)
+        with pytest.raises(BadInput, match=r"is no baseline|do not belong"):
+            baselines.read(tmp_path / "mine.json")
     table.unlink()
     with pytest.raises(BadInput, match=r"there is no .*mine\.csv"):
         baselines.read(tmp_path / "mine.json")

@@ -14,6 +14,7 @@ from toys import batch_of, classifier
 
 from benchmark import curves, images, masking
 from benchmark.attribution import Score
+from benchmark.check import exit_code
 from benchmark.curves import Area, Order, Protocol
 from benchmark.errors import BadInput
 from benchmark.mask_descent import LineSearch
@@ -155,6 +156,35 @@ def test_a_loss_within_the_margin_is_never_called_worse():
     worse_by = 0.018 + np.tile([0.01, -0.01], 20)  # surely a loss, and not surely within .02
     finding = verdict(measured(0.5 + worse_by), measured(np.full(40, 0.5)))
     assert finding.verdict is Verdict.unclear
+
+
+def test_a_mean_at_its_margin_needs_no_particular_number_of_images():
+    hits = np.ones(10)
+    hits[0] = 0
+    finding = verdict(measured(hits, "pointing"), measured(np.ones(10), "pointing"))
+    assert (finding.verdict, finding.note) == (Verdict.unclear, "needs more images")
+
+
+def test_a_metric_that_applies_to_no_image_tells_nothing():
+    nothing = measured(np.full(5, NAN), "pointing")
+    finding = verdict(nothing, nothing)
+    assert (finding.verdict, finding.note) == (Verdict.unclear, "applies to no image")
+
+
+def test_measures_that_cannot_differ_cost_the_others_nothing():
+    apart = 0.5 + np.full(6, 0.1)  # of six signs one in 64 are all alike
+    found = [(measured(apart), measured(np.full(6, 0.5)))]
+    found += [(measured(np.full(6, 0.5)), measured(np.full(6, 0.5)))] * 20
+    assert judge(found, RULES)[0].verdict is Verdict.worse
+
+
+def test_what_cannot_be_told_passes_only_where_no_mean_is_beyond_its_margin():
+    lenient = dataclasses.replace(RULES, unclear=0)
+    for shift, code in ((0.015, 0), (0.03, 3)):
+        values = 0.5 + shift + np.tile([0.1, -0.1], 5)
+        findings = judge([(measured(values), measured(np.full(10, 0.5)))], lenient)
+        assert findings[0].verdict is Verdict.unclear
+        assert exit_code(findings, lenient) == code
 
 
 @pytest.mark.parametrize(
