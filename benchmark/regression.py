@@ -186,7 +186,8 @@ def _trials(candidate: Measured, base: Measured, rules: Rules) -> list[_Trial]:
     for measure in (*base.higher_is_better, *PASSES):
         passes = measure in PASSES
         better = base.higher_is_better.get(measure, False)
-        apart = (ours[measure] - theirs[measure]).to_numpy(float)
+        # Differences that are equal but for rounding are equal: of such there is no skewness.
+        apart = (ours[measure] - theirs[measure]).to_numpy(float).round(12)
         margin = rules.passes * theirs[measure].mean() if passes else rules.margin(measure)
         finding = Finding(
             base.name,
