@@ -12,7 +12,7 @@ from benchmark.captions import title
 from benchmark.cell import Cell
 from benchmark.config import Resize
 from benchmark.images import chunks, resize_heatmaps
-from benchmark.interfaces import Batch, Method
+from benchmark.interfaces import BadInput, Batch, Method
 from benchmark.models import ImageClassifier
 from benchmark.redraw import layers, redrawn
 from benchmark.resolution import native_resolution
@@ -44,6 +44,9 @@ def check(
     Returns:
         A line per variant and image: check, layer, step, id, rank, magnitude, ssim, change (see
         ``Similarity``). An image whose class no step of FGSM keeps has NaN there.
+
+    Raises:
+        BadInput: the method cannot explain the model, or a variant of it; the message says which.
     """
 
     def explained(model: ImageClassifier, batch: Batch) -> Heatmaps:
@@ -59,7 +62,11 @@ def check(
     first = explained(model, batch)
     parts = []
     for each in variants(model, batch, checks, random, groups):
-        parts.append(_compared(each, first, explained(each.model, each.batch)))
+        try:
+            second = explained(each.model, each.batch)
+        except BadInput as error:
+            raise BadInput(f"{error}; without this check by --check: {each.check}") from error
+        parts.append(_compared(each, first, second))
     columns = ["check", "layer", "step", "id", *Similarity._fields]
     return pd.DataFrame([line for part in parts for line in part], columns=columns)
 

@@ -6,7 +6,6 @@ import copy
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from benchmark.images import chunks
 from benchmark.interfaces import Classifier
@@ -14,17 +13,6 @@ from benchmark.models import ImageClassifier
 
 SHIFT = 1.0  # added to what the network sees, in standard deviations of a colour
 ROUNDING = 1e-3  # of the largest logit: by so much may they differ
-
-
-class PaddedWith(nn.Conv2d):
-    """A convolution whose border is another constant than 0."""
-
-    border: float
-
-    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        rows, columns = map(int, self.padding)
-        wider = functional.pad(input, (columns, columns, rows, rows), value=self.border)
-        return functional.conv2d(wider, weight, bias, self.stride, 0, self.dilation, self.groups)
 
 
 def shifted(model: ImageClassifier, images: Tensor) -> tuple[ImageClassifier, Tensor] | None:
@@ -75,7 +63,7 @@ def _first(model: ImageClassifier) -> str | None:
 def _corrected(network: nn.Module, name: str) -> bool:
     """Correct a layer in place; False where its border has no constant to change."""
     layer = network.get_submodule(name)
-    if not isinstance(layer, nn.Conv2d | nn.Linear):
+    if not name or not isinstance(layer, nn.Conv2d | nn.Linear):
         return False
     bias = torch.zeros(len(layer.weight)).to(layer.weight) if layer.bias is None else layer.bias
     bias = bias.detach() - SHIFT * layer.weight.detach().flatten(1).sum(1)
@@ -84,8 +72,9 @@ def _corrected(network: nn.Module, name: str) -> bool:
         return True
     if isinstance(layer.padding, str):
         return layer.padding == "valid"
-    if any(layer.padding):
-        # The class alone changes, so that methods which look for convolutions find it.
-        layer.__class__ = PaddedWith
-        vars(layer)["border"] = SHIFT
+    rows, columns = layer.padding
+    # Modules of torch's own, as methods with rules for layers want them.
+    border = nn.ConstantPad2d((columns, columns, rows, rows), SHIFT)
+    layer.padding = (0, 0)
+    network.set_submodule(name, nn.Sequential(border, layer))
     return True
