@@ -1,6 +1,6 @@
 """Tables out of stored records: one run's row, all runs below a folder, or an experiment's table.
 
-``python -m benchmark.tables FOLDER [--largest] [--write FILE.md|FILE.csv]`` and
+``python -m benchmark.tables FOLDER [--largest] [--by STRATA] [--adversarial] [--write FILE]`` and
 ``python -m benchmark.tables table1 [n=100 ...] [--write FILE]``.
 Nothing here computes a score or needs torch.
 """
@@ -27,6 +27,7 @@ from benchmark.files import write_whole
 from benchmark.records import Outcome, finished
 from benchmark.stages import Row
 from benchmark.stats import Mean
+from benchmark.strata import BY, adversarial, excess, strata
 from benchmark.summary import per_image, summary
 
 NOTE = "means over images with 95 % bootstrap intervals; passes forward + backward per image"
@@ -67,20 +68,26 @@ class Comparable(NamedTuple):
     facts: str  # data, model, target, protocol, device and images, in words
     rows: pd.DataFrame  # one line per method and resolution, the finest resolution first
     methods: list[str]  # what each method is
+    adversarial: list[str]  # each row's images with an adversarial mask; only where asked for
 
 
-def overview(root: Path, largest: bool = False) -> list[Comparable]:
+def overview(
+    root: Path, largest: bool = False, *, by: str = "", masks: bool = False
+) -> list[Comparable]:
     """Collect every run below a folder into tables of comparable rows.
 
     Args:
         root: the folder.
         largest: leave out what the same command has measured on more images, too.
+        by: of ``benchmark.strata.BY``: a row for each stratum of a run's images, under its name.
+        masks: count adversarial masks, and list them.
 
     Raises:
         BadInput: there is no finished run below the folder.
     """
     groups: dict[str, list[dict[str, str]]] = {}
     methods: dict[str, set[str]] = {}
+    listed: dict[str, list[str]] = {}
     runs = [(outcome, per_image(folder, outcome)) for folder, outcome in finished(root)]
     most: dict[tuple[str, str], int] = {}
     for outcome, images in runs:
@@ -89,17 +96,29 @@ def overview(root: Path, largest: bool = False) -> list[Comparable]:
     for outcome, images in runs:
         if largest and len(images) < most[_facts(outcome), outcome.title]:
             continue
-        means = summary(images, list(outcome.stages))
         facts = f"{_facts(outcome)} · images {outcome.manifest.removesuffix('.txt')}"
-        line = {"res": str(outcome.res), "method": outcome.title}
-        line |= _cells(outcome, means, separator=" ")
-        line["method"] = "; ".join([outcome.title, *outcome.warnings])
-        groups.setdefault(facts, []).append(line)
+        for stratum, part in (strata(images, by) if by else {"": images}).items():
+            line = {"res": str(outcome.res)}
+            line["method"] = "; ".join([outcome.title, *outcome.warnings])
+            line |= {"images": stratum} if by else {}
+            line |= _cells(outcome, summary(part, list(outcome.stages)), separator=" ")
+            if masks and (known := int(excess(part).notna().sum())):
+                found = adversarial(part)
+                line["adversarial"] = f"{len(found)} of {known}"
+                if found:
+                    name = " · ".join(each for each in (outcome.title, stratum) if each)
+                    listed.setdefault(facts, []).append(f"{name}: {' '.join(found)}")
+            groups.setdefault(facts, []).append(line)
         methods.setdefault(facts, set()).update({outcome.about} - {""})
     for lines in groups.values():
         lines.sort(key=_finest_first)
     return [
-        Comparable(facts, pd.DataFrame(lines).fillna("–"), sorted(methods[facts]))
+        Comparable(
+            facts,
+            pd.DataFrame(lines).fillna("–"),
+            sorted(methods[facts]),
+            listed.get(facts, []),
+        )
         for facts, lines in groups.items()
     ]
 
@@ -114,6 +133,13 @@ def main() -> int:
         action="store_true",
         help="of a folder's runs with one title, only the one of most images",
     )
+    parser.add_argument("--by", choices=BY, help="of a folder's runs, a row for each stratum")
+    parser.add_argument(
+        "--adversarial",
+        action="store_true",
+        help="count and list images whose score falls without what the heatmap marks, but is not "
+        "back with it alone: deletion + insertion of at most half of the score on the image",
+    )
     parser.add_argument("--plan", action="store_true", help="what is missing, and what it costs")
     parser.add_argument("--config-dir", help="where an experiment of your own lies")
     parser.add_argument(
@@ -127,6 +153,8 @@ def main() -> int:
         if not Path(arguments.what).is_dir():
             if arguments.largest:
                 raise BadInput("--largest chooses among a folder's runs; of an experiment give n=")
+            if arguments.by or arguments.adversarial:
+                raise BadInput("--by and --adversarial read a folder's runs: give their folder")
             composed = read(arguments.what, arguments.overrides, arguments.config_dir)
             if arguments.plan:
                 from benchmark.plan import plan  # noqa: PLC0415 - counts passes, with torch
@@ -143,7 +171,12 @@ def main() -> int:
         if arguments.overrides or arguments.plan:
             lost = [*arguments.overrides, "--plan"][0]
             raise BadInput(f"{lost}: a folder takes no settings and no --plan")
-        tables = overview(Path(arguments.what), arguments.largest)
+        tables = overview(
+            Path(arguments.what),
+            arguments.largest,
+            by=arguments.by or "",
+            masks=arguments.adversarial,
+        )
         if arguments.write:
             write_whole(arguments.write, _rendered(tables, arguments.write.suffix))
             print(f"written to {arguments.write}")
@@ -151,30 +184,40 @@ def main() -> int:
     except (BadInput, OSError) as error:
         print(f"benchmark.tables: {error}", file=sys.stderr)
         return 2
-    for facts, table, methods in tables:
+    _print(tables, console)
+    return 0
+
+
+def _print(tables: Sequence[Comparable], console: Console) -> None:
+    for facts, table, methods, listed in tables:
         shown = Table(title=Text(facts), title_justify="left")
         for heading in map(str, table.columns):
-            shown.add_column(heading, justify="left" if heading == "method" else "right")
+            text = heading in ("method", "images")
+            shown.add_column(heading, justify="left" if text else "right")
         for line in table.itertuples(index=False):
             shown.add_row(*map(Text, line))
         console.print(shown, *methods, sep="\n")
+        for each in listed:
+            console.print(Text(f"adversarial masks, {each}"), soft_wrap=True)
     console.print(NOTE)
-    return 0
 
 
 def _rendered(tables: Sequence[Comparable], suffix: str) -> str:
     if suffix == ".csv":
-        return pd.concat([table.assign(facts=facts) for facts, table, _ in tables]).to_csv(
+        return pd.concat([table.assign(facts=facts) for facts, table, *_ in tables]).to_csv(
             index=False
         )
     if suffix != ".md":
         raise BadInput(f"--write takes a file that ends in .md or .csv, not in {suffix!r}")
     lines = []
-    for facts, table, methods in tables:
+    for facts, table, methods, listed in tables:
         lines += [f"{facts}; {NOTE}.", ""]
-        lines += [f"| {' | '.join(table.columns)} |", "|---|---|" + "---:|" * (table.shape[1] - 2)]
+        lines += [f"| {' | '.join(table.columns)} |"]
+        texts = 3 if "images" in table else 2
+        lines += ["|---" * texts + "|" + "---:|" * (table.shape[1] - texts)]
         lines += [f"| {' | '.join(line)} |" for line in table.itertuples(index=False)]
-        lines += ["", *(f"- {method}." for method in methods), ""]
+        told = [*methods, *(f"adversarial masks, {each}" for each in listed)]
+        lines += ["", *(f"- {each}." for each in told), ""]
     return "\n".join(lines)
 
 

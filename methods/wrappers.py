@@ -7,14 +7,14 @@ model randomisation test of Adebayo et al. 2018).
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 
 import torch
 from scipy.ndimage import gaussian_filter
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmark.interfaces import BadInput, Batch, Classifier, Method
+from benchmark.redraw import redrawn
 from benchmark.resolution import native_resolution
 
 
@@ -62,30 +62,3 @@ class RandomNetwork:
         """Return heatmaps [B, r, r]."""
         network = redrawn(model.network, self.weights_seed).to(model.device)
         return self.of(model.with_network(network), batch)
-
-
-def redrawn(network: nn.Module, seed: int) -> nn.Module:
-    """Copy a network to the CPU and draw all its parameters anew.
-
-    Weights of convolutions and linear layers are drawn as He et al. (2015) do for ReLUs and their
-    biases are 0: torch's own draw loses the image on the way through a deep network. Every other
-    module draws as torch does when it is new; so batch normalisation forgets its statistics and
-    does nothing from then on, and a deep residual network has large logits. Parameters that their
-    module cannot draw, such as a transformer's class token, have their values shuffled.
-    """
-    copied = copy.deepcopy(network).cpu()
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.default_generator.manual_seed(seed)  # the CPU's alone
-        for module in copied.modules():
-            draw = getattr(module, "reset_parameters", getattr(module, "_reset_parameters", None))
-            if isinstance(module, nn.Conv2d | nn.Linear):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-            elif draw is not None:
-                draw()
-            else:
-                for parameter in module.parameters(recurse=False):
-                    values = parameter.flatten()
-                    parameter.copy_(values[torch.randperm(len(values))].view_as(parameter))
-    return copied

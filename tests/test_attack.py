@@ -176,7 +176,7 @@ def test_the_row_names_the_attack_and_counts_the_images_that_it_did_not_turn(pla
     assert made.caption["attack"] == "mi_fgsm epsilon=0.001 steps=10 momentum=1.0"
     kept = "5 of the attacked images kept their class: they are no adversarial ones"
     assert made.warnings == [kept]
-    ((facts, table, _),) = tables.overview(place / "results")
+    ((facts, table, *_),) = tables.overview(place / "results")
     assert "attack mi_fgsm epsilon=0.001" in facts
     assert kept in table["method"][0]
     assert not start(place)[0].warnings

@@ -320,7 +320,7 @@ def test_methods_and_metrics_import_the_shared_few_and_never_each_other(file):
     shared = {"interfaces", "images", "substrates", "curves", "resolution"}
     shared |= {"attribution", "perturbation", "cam_layer", "segments", "unfold", "paths"}
     shared |= {"background", "masker", "masker_files", "masking", "mask_descent", "relevance"}
-    shared |= {"iterates", "regions", "hidden_parts"}
+    shared |= {"iterates", "regions", "hidden_parts", "redraw"}
     for name in imports(file):
         top, _, rest = name.partition(".")
         assert top not in {"methods", "metrics"}, f"{file.name} imports {name}"

@@ -168,6 +168,8 @@ def test_the_gallery_holds_the_values_of_the_first_images(made):
         for place, each in enumerate(group.contestants):
             table = each.images.loc[index["ids"]]
             assert index["values"]["deletion"][place] == pytest.approx(table["deletion"], rel=1e-3)
+            total = (table["deletion"] + table["insertion"]) / table["score_on_image"]
+            assert index["excess"][place] == pytest.approx(1 - total, rel=1e-2, abs=1e-3)
             points = [None if np.isnan(value) else value for value in table["pointing"]]
             assert index["values"]["pointing"][place] == points
         for at in range(3):
@@ -278,6 +280,7 @@ def test_the_gallery_filters_and_orders_images():
         "correct": [1, 1, 0],
         "confidence": [0.9, 0.5, 0.2],
         "methods": ["m", "n"],
+        "excess": [[0, 0.8, 0], [0, None, 0.1]],
         "values": {
             "deletion": [[0.1, 0.1, 0.5], [0.1, 0.1, 0.5]],
             "insertion": [[0.9, 0.1, 0.5], [0.9, 0.7, 0.6]],
@@ -297,12 +300,12 @@ def test_the_gallery_filters_and_orders_images():
     orders = [
         ["manifest", 0, 0, "deletion"],
         ["disagree", 0, 0, "deletion"],  # spreads 0, 0.3, 0.05
-        ["adversarial", 0, 0, "deletion"],  # 0, 0.8, 0
+        ["adversarial", 0, 0, "deletion"],  # 0, 0.8, 0.1
         ["difference", 0, 1, "pointing"],  # 0, none, 1
     ]
     found, ordered = ask(program, {"index": index, "wanted": wanted, "orders": orders})
     assert found == [[0, 2], [1, 2], [2], [1]]
-    assert ordered == [[0, 1, 2], [1, 2, 0], [1, 0, 2], [2, 0, 1]]
+    assert ordered == [[0, 1, 2], [1, 2, 0], [1, 2, 0], [2, 0, 1]]
 
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")

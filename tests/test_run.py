@@ -619,7 +619,7 @@ def test_every_resolution_is_made_from_one_explanation_and_keeps_its_own_row(pla
     assert before.items() <= product(native.folder.path).items()
     assert len(native.folder.timings()) == len(small.folder.timings()) > 0
     assert not set(native.stages.values()) & set(small.stages.values())
-    [(_, rows, _)] = tables.overview(place / "results")
+    [(_, rows, *_)] = tables.overview(place / "results")
     assert list(rows["method"]) == ["gradcam at 8 x 8", "gradcam at 4 x 4 (resize=area)"]
     assert rows.iloc[0, 2] != rows.iloc[1, 2]
 

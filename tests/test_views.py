@@ -41,8 +41,8 @@ def test_runs_on_other_images_or_protocols_stand_in_tables_of_their_own(place):
     start(place, "dataset.limit=3")
     start(place, "protocol.steps=3")
     grouped = tables.overview(place / "results")
-    assert sorted(len(table) for _, table, _ in grouped) == [1, 1, 2]
-    assert any("protocol.steps=3" in facts for facts, _, _ in grouped)
+    assert sorted(len(table) for _, table, *_ in grouped) == [1, 1, 2]
+    assert any("protocol.steps=3" in facts for facts, *_ in grouped)
 
 
 def test_of_runs_that_differ_in_their_images_alone_the_largest_can_be_had(place):
@@ -72,7 +72,7 @@ def test_a_written_table_holds_the_means_of_the_images(place, monkeypatch, suffi
 def test_runs_with_other_metrics_stand_in_one_table_with_dashes(place):
     start(place, "metric=[deletion]")
     start(place, "method=random", "metric=[pointing]")
-    ((_, table, _),) = tables.overview(place / "results")
+    ((_, table, *_),) = tables.overview(place / "results")
     assert sorted(table["deletion ↓"] == "–") == sorted(table["pointing ↑"] == "–") == [False, True]
 
 

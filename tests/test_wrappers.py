@@ -12,13 +12,14 @@ from benchmark.attribution import Channels
 from benchmark.config import build, load
 from benchmark.interfaces import BadInput
 from benchmark.quick import quick
+from benchmark.redraw import redrawn
 from benchmark.resolution import native_resolution
 from methods.controls import Centre, RandomHeatmap
 from methods.gradcam import GradCAM
 from methods.gradient import Gradient
 from methods.guided_backprop import GuidedBackprop, Rule
 from methods.product import Product
-from methods.wrappers import Blurred, RandomNetwork, redrawn
+from methods.wrappers import Blurred, RandomNetwork
 
 GRADIENT = Gradient(channels=Channels.maximum, times_input=False)
 GUIDED = GuidedBackprop(channels=Channels.maximum, rule=Rule.guided_backprop)

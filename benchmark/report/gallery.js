@@ -6,7 +6,7 @@ const AT_ONCE = 40; // images of a page
 const ORDERS = {
   manifest: "",
   disagree: "By the standard deviation over methods of insertion − deletion.",
-  adversarial: "By the largest (1 − deletion) − insertion of any method: what it marks lowers the " +
+  adversarial: "By the largest 1 − (deletion + insertion) / score of any method: what it marks lowers the " +
     "score when it is removed, but does not bring it back when it is shown.",
   difference: "By the absolute difference of two methods in one metric.",
 };
@@ -19,11 +19,14 @@ function ordered(index, places, order, first, second, metric) {
       const [one, other] = [first, second].map((each) => index.values[metric]?.[each]?.[at] ?? null);
       return one === null || other === null ? -1 : Math.abs(one - other);
     }
+    if (order === "adversarial") {
+      const known = index.excess.map((each) => each[at]).filter((value) => value !== null);
+      return known.length ? Math.max(...known) : -Infinity;
+    }
     const pairs = index.methods
       .map((_, each) => ["deletion", "insertion"].map((name) => index.values[name]?.[each]?.[at] ?? null))
       .filter((pair) => !pair.includes(null));
     if (!pairs.length) return -Infinity;
-    if (order === "adversarial") return Math.max(...pairs.map(([down, up]) => 1 - down - up));
     const apart = pairs.map(([down, up]) => up - down);
     const mean = apart.reduce((sum, each) => sum + each, 0) / apart.length;
     return Math.sqrt(apart.reduce((sum, each) => sum + (each - mean) ** 2, 0) / apart.length);

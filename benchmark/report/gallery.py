@@ -11,6 +11,7 @@ from benchmark.files import write_whole
 from benchmark.report.pictures import Album, Painter, write
 from benchmark.report.scripts import compact, script
 from benchmark.report.sources import Group
+from benchmark.strata import excess
 
 
 def index(group: Group, ids: Sequence[str], pictured: Sequence[bool]) -> dict[str, Any]:
@@ -37,6 +38,7 @@ def index(group: Group, ids: Sequence[str], pictured: Sequence[bool]) -> dict[st
         ],
         "confidence": compact(first["score_on_image"]),
         "pictured": [int(each) for each in pictured],
+        "excess": [compact(excess(each.images.loc[list(ids)])) for each in group.contestants],
         "values": {
             name: [
                 compact(each.images[name].loc[list(ids)]) if name in each.images else None
