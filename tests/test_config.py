@@ -336,7 +336,10 @@ def test_the_harness_knows_no_method_and_no_metric(file):
 
 @pytest.mark.parametrize(
     "modules",
-    ["benchmark.tables, benchmark.compare, benchmark.records, benchmark.stats, benchmark.errors"],
+    [
+        "benchmark.tables, benchmark.compare, benchmark.records, benchmark.stats, "
+        "benchmark.errors, benchmark.agreement, benchmark.preference"
+    ],
 )
 def test_views_of_results_need_no_torch(modules):
     code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
