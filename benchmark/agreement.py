@@ -90,9 +90,9 @@ def correlation_figure(matrices: Mapping[str, pd.DataFrame]) -> Figure:
     if not matrices:
         raise BadInput("no run has two metrics to correlate")
     sizes = [len(each) for each in matrices.values()]
-    panel_inches = max(sizes) * INCHES + 1.5
+    wide = max(max(sizes) * INCHES + 3.2, 6.0)
     tall = sum(sizes) * INCHES + 1.6 * len(sizes)
-    figure = Figure(figsize=(max(sizes) * INCHES + 3.2, tall), layout="constrained")
+    figure = Figure(figsize=(wide, tall), layout="constrained")
     rows = figure.subplots(len(sizes), 1, squeeze=False, height_ratios=sizes)[:, 0]
     for panel, (group, matrix) in zip(rows, matrices.items(), strict=True):
         shown = panel.imshow(matrix, cmap="RdBu", vmin=-1, vmax=1)
@@ -103,10 +103,10 @@ def correlation_figure(matrices: Mapping[str, pd.DataFrame]) -> Figure:
             text = "–" if np.isnan(value) else f"{value:.2f}"
             colour = "white" if abs(value) > 0.6 else "black"
             panel.text(column, row, text, ha="center", va="center", fontsize=6, color=colour)
-        panel.set_title(broken(group, panel_inches), fontsize=6, loc="left")
+        panel.set_title(broken(group, wide - 2.5), fontsize=6, loc="left")
         figure.colorbar(shown, ax=panel, shrink=0.6).ax.tick_params(labelsize=7)
-    rows[-1].set_xlabel(
-        "Spearman over image × method, each metric turned so that higher is better", fontsize=7
+    figure.supxlabel(
+        "Spearman over image × method;\neach metric turned so that higher is better", fontsize=7
     )
     return figure
 
