@@ -90,11 +90,12 @@ def correlation_figure(matrices: Mapping[str, pd.DataFrame]) -> Figure:
     if not matrices:
         raise BadInput("no run has two metrics to correlate")
     sizes = [len(each) for each in matrices.values()]
-    wide = max(max(sizes) * INCHES + 3.2, 6.0)
-    tall = sum(sizes) * INCHES + 1.6 * len(sizes)
-    figure = Figure(figsize=(wide, tall), layout="constrained")
-    rows = figure.subplots(len(sizes), 1, squeeze=False, height_ratios=sizes)[:, 0]
-    for panel, (group, matrix) in zip(rows, matrices.items(), strict=True):
+    wide = max(max(sizes) * INCHES + 2.6, 5.0)
+    figure = Figure(figsize=(wide, sum(sizes) * INCHES + 2.2 * len(sizes)), layout="constrained")
+    parts = figure.subfigures(len(sizes), 1, squeeze=False, height_ratios=[n + 5 for n in sizes])
+    for part, (group, matrix) in zip(parts[:, 0], matrices.items(), strict=True):
+        part.suptitle(broken(group, wide), fontsize=6, x=0.02, ha="left")
+        panel = part.subplots()
         shown = panel.imshow(matrix, cmap="RdBu", vmin=-1, vmax=1)
         names = [str(each) for each in matrix.columns]
         panel.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
@@ -103,11 +104,10 @@ def correlation_figure(matrices: Mapping[str, pd.DataFrame]) -> Figure:
             text = "–" if np.isnan(value) else f"{value:.2f}"
             colour = "white" if abs(value) > 0.6 else "black"
             panel.text(column, row, text, ha="center", va="center", fontsize=6, color=colour)
-        panel.set_title(broken(group, wide - 2.5), fontsize=6, loc="left")
-        figure.colorbar(shown, ax=panel, shrink=0.6).ax.tick_params(labelsize=7)
-    figure.supxlabel(
-        "Spearman over image × method;\neach metric turned so that higher is better", fontsize=7
-    )
+        part.colorbar(shown, ax=panel, shrink=0.6).ax.tick_params(labelsize=7)
+        part.supxlabel(
+            "Spearman over image × method, each metric turned so that higher is better", fontsize=7
+        )
     return figure
 
 
