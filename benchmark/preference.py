@@ -76,13 +76,11 @@ def findings(lines: pd.DataFrame, wrong: Sequence[str]) -> list[str]:
         parts += [f"does not tell {_and(unsure)} from the cause"] if unsure else []
         least = int(own["share"].to_numpy().argmin())
         rival, won, n = (own[name].tolist()[least] for name in ("rival", "share", "n"))
-        fine = (
-            f"prefers the cause to every wrong map, least often to {rival} "
-            f"({won:.0%} of {n} images)"
-        )
+        often = f"least often to {rival} ({won:.0%} of {n} images)" if won < 1 else "on all images"
+        fine = f"prefers the cause to every wrong map, {often}"
         said.append(f"{metric} {', and '.join(parts) or fine}")
     return said
 
 
 def _and(names: Sequence[str]) -> str:
-    return " and ".join(names)
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

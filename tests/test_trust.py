@@ -119,12 +119,17 @@ def test_a_preference_is_counted_image_by_image_and_in_the_metrics_own_direction
 
 def test_what_is_said_of_a_metric_follows_from_its_intervals():
     good, bad, even = made([1] * 9, [0] * 9), made([0] * 9, [1] * 9), made([1] * 9, [1] * 9)
-    assert findings(good, ["decoy"]) == [
-        "m prefers the cause to every wrong map, least often to decoy (100% of 9 images)"
+    assert findings(good, ["decoy"]) == ["m prefers the cause to every wrong map, on all images"]
+    most = made([1] * 9, [0] * 8 + [2])
+    assert findings(most, ["decoy"]) == [
+        "m prefers the cause to every wrong map, least often to decoy (89% of 9 images)"
     ]
     assert findings(bad, ["decoy"]) == ["m prefers decoy to the cause"]
     assert findings(even, ["decoy"]) == ["m does not tell decoy from the cause"]
     assert findings(good, ["shifted"]) == []
+    three = pd.concat([even.assign(rival=rival) for rival in ("decoy", "shifted", "random")])
+    said = ["m does not tell decoy, shifted and random from the cause"]
+    assert findings(three, ["decoy", "shifted", "random"]) == said
 
 
 def test_deletion_and_mass_prefer_the_cause_and_sparseness_does_not_care_where_it_lies():
