@@ -35,7 +35,7 @@ def tables(
     names = list(dict.fromkeys(each.name for each in contenders))
     if against and against not in names:
         raise BadInput(f"--against {against}: there are {', '.join(names)}")
-    groups = list(_by_metric(contenders))
+    groups = list(by_metric(contenders))
     count = sum(len(_sides(each, against)) for _, _, each in groups)
     pairs, places = [], []
     for group, metric, rivals in groups:
@@ -85,7 +85,7 @@ def alike(images: Sequence[pd.DataFrame], metric: str, mean: Average) -> list[bo
     return [p >= LEVEL for p in holm(sign_flip(apart, tests=count), count)]
 
 
-def _by_metric(contenders: Sequence[Contender]) -> Iterator[tuple[str, str, list[Contender]]]:
+def by_metric(contenders: Sequence[Contender]) -> Iterator[tuple[str, str, list[Contender]]]:
     """Split contenders into those that can be compared: of one group, by one metric."""
     for group in dict.fromkeys(each.group for each in contenders):
         own = [each for each in contenders if each.group == group]

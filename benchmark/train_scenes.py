@@ -1,15 +1,16 @@
-"""Train one of the two small networks on the scenes: ``python -m benchmark.train_scenes``.
+"""Train one of the small networks on the scenes: ``python -m benchmark.train_scenes``.
 
 A network that is asked about a half-deleted digit must be able to say that it does not know, or
 deletion and insertion would measure its guesses. So part of the training images show no digit or
-only parts of one, and the target is the more uniform the less of the digit is visible.
+only parts of one, and the target is the more uniform the less of the digit is visible. The same
+goes for the tag of the tagged scenes.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing import Pool
 from pathlib import Path
 from typing import NamedTuple
@@ -22,47 +23,101 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.transforms.v2.functional import gaussian_blur
 
-from benchmark import scenes_networks
+from benchmark import scenes_networks, tagged_network
 from benchmark.datasets.scene_rendering import RENDERER, SIDE, Split, digits, render, source_of
+from benchmark.datasets.tag_rendering import HUES, TAGGER, render_tagged, tag_of
 from benchmark.memory import keep_freed_memory
 
-SCENES = 10_000  # rendered once, then augmented
-SCHEDULE = ((128, 12), (SIDE, 4))  # (pixels of a crop, epochs); crops are cheaper and come first
 BATCH = 64  # images of an optimiser step
-PEAK = {"scenes_vgg": 2e-3, "scenes_resnet": 4e-3}  # the learning rate's
-EMPTY = 0.1  # share of the training scenes without a digit
+EMPTY = 0.1  # share of the training scenes without a digit or tag
 PARTIAL = 0.4  # share of a batch that has parts replaced
+
+Drawn = tuple[NDArray[np.uint8], NDArray[np.bool_]]  # pixels [224, 224, 3], the cause [224, 224]
+
+
+def digit_of(split: Split, index: int) -> int:
+    """Say which class the digit of a scene is."""
+    return int(digits()[1][source_of(split, index)])
+
+
+def draw_digit(split: Split, index: int, empty: bool) -> Drawn:
+    """Render a scene and its digit's mask, or without a digit."""
+    return render(split, index, None if empty else source_of(split, index))
+
+
+def draw_tag(split: Split, index: int, empty: bool) -> Drawn:
+    """Render a tagged scene and its tag's mask, or without a tag."""
+    scene = render_tagged(split, index, None if empty else tag_of(split, index))
+    return scene.pixels, scene.tag
+
+
+class Recipe(NamedTuple):
+    """How a network is trained."""
+
+    build: Callable[[], nn.Module]
+    classes: int
+    label: Callable[[Split, int], int]  # the class of a scene
+    draw: Callable[[Split, int, bool], Drawn]
+    renderer: str
+    scenes: int  # rendered once, then augmented
+    schedule: tuple[tuple[int, int], ...]  # (pixels of a crop, epochs); crops are cheaper, so first
+    peak: float  # the learning rate's
+    recolored: bool  # whether colours say nothing about the class, and are changed at random
+
+
+def _digits(build: Callable[[], nn.Module], peak: float) -> Recipe:
+    schedule = ((128, 12), (SIDE, 4))
+    count = scenes_networks.CLASSES
+    return Recipe(
+        build, count, digit_of, draw_digit, f"{RENDERER}", 10_000, schedule, peak, recolored=True
+    )
+
+
+RECIPES = {
+    "scenes_vgg": _digits(scenes_networks.scenes_vgg, 2e-3),
+    "scenes_resnet": _digits(scenes_networks.scenes_resnet, 4e-3),
+    tagged_network.NAME: Recipe(
+        build=tagged_network.tagged_vgg,
+        classes=len(HUES),
+        label=tag_of,
+        draw=draw_tag,
+        renderer=f"{RENDERER}, tagger {TAGGER}",
+        scenes=3_000,
+        schedule=((128, 8), (SIDE, 4)),
+        peak=1e-2,
+        recolored=False,
+    ),
+}
 
 
 class Rendered(NamedTuple):
     """Scenes in memory."""
 
     pixels: NDArray[np.uint8]  # [N, 224, 224, 3]
-    masks: NDArray[np.bool_]  # [N, 224, 224]; nowhere true where there is no digit
-    labels: NDArray[np.int64]  # [N]; meaningless where there is no digit
+    masks: NDArray[np.bool_]  # [N, 224, 224]; nowhere true where there is no digit or tag
+    labels: NDArray[np.int64]  # [N]; meaningless where there is none
 
 
-def render_all(split: Split, count: int, empty: float) -> Rendered:
+def render_all(recipe: Recipe, split: Split, count: int, empty: float) -> Rendered:
     """Render the first scenes of a split in worker processes, the first share of them empty."""
-    sources = [source_of(split, index) for index in range(count)]
-    shown = [None if index < empty * count else source for index, source in enumerate(sources)]
     pixels = np.empty((count, SIDE, SIDE, 3), np.uint8)
     masks = np.empty((count, SIDE, SIDE), bool)
     with Pool() as pool:
-        jobs = ((split, index, source) for index, source in enumerate(shown))
+        jobs = ((recipe.draw, split, index, index < empty * count) for index in range(count))
         for index, result in enumerate(pool.imap(_render, jobs, chunksize=32)):
             pixels[index], masks[index] = result
-    return Rendered(pixels, masks, digits()[1][sources])
+    return Rendered(pixels, masks, np.array([recipe.label(split, each) for each in range(count)]))
 
 
-def _render(job: tuple[Split, int, int | None]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    return render(*job)
+def _render(job: tuple[Callable[[Split, int, bool], Drawn], Split, int, bool]) -> Drawn:
+    draw, split, index, empty = job
+    return draw(split, index, empty)
 
 
 def batches(scenes: Rendered, side: int, random: np.random.Generator) -> Iterator[list[Tensor]]:
     """Yield one epoch: images [B, 3, side, side] in [0, 1], masks [B, 1, side, side], labels [B].
 
-    A crop shows the whole digit.
+    A crop shows the whole digit or tag.
     """
     order = random.permutation(len(scenes.labels))
     for start in range(0, len(order) - BATCH + 1, BATCH):
@@ -103,8 +158,9 @@ def hide_parts(images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
     """Replace random parts of some images by blur, by their mean colour or by black.
 
     Returns:
-        The images [B, 3, H, W], and how sure [B] one can be of the digit: 0 where less than a
-        quarter of its ink is visible or there is none, 1 from three quarters on.
+        The images [B, 3, H, W], and how sure [B] one can be of the class: 0 where less than a
+        quarter of the digit's ink or of the tag is visible or there is none, 1 from three quarters
+        on.
     """
     count, _, height, width = images.shape
     cells = (4, 7, 14)[int(torch.randint(3, ()))]
@@ -124,20 +180,20 @@ def hide_parts(images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
     return kept * images + (1 - kept) * hidden, ((visible - 0.25) / 0.5).clamp(0, 1)
 
 
-def train(network: nn.Module, scenes: Rendered, peak: float, seed: int) -> None:
+def train(network: nn.Module, scenes: Rendered, recipe: Recipe, seed: int) -> None:
     """Fit the network in place; the learning rate rises to its peak and falls to nothing."""
     random = np.random.default_rng(seed)
     steps = len(scenes.labels) // BATCH
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.02)
-    total = steps * sum(epochs for _, epochs in SCHEDULE)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, peak, total, pct_start=0.2)
+    total = steps * sum(epochs for _, epochs in recipe.schedule)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.peak, total, pct_start=0.2)
     network.train()
-    for side in [side for side, epochs in SCHEDULE for _ in range(epochs)]:
+    for side in [side for side, epochs in recipe.schedule for _ in range(epochs)]:
         start, losses = time.perf_counter(), []
         for images, masks, labels in batches(scenes, side, random):
-            shown, sure = hide_parts(recolor(images), masks)
-            exact = functional.one_hot(labels, scenes_networks.CLASSES)
-            targets = sure[:, None] * exact + (1 - sure[:, None]) / scenes_networks.CLASSES
+            shown, sure = hide_parts(recolor(images) if recipe.recolored else images, masks)
+            exact = functional.one_hot(labels, recipe.classes)
+            targets = sure[:, None] * exact + (1 - sure[:, None]) / recipe.classes
             shown = shown.contiguous(memory_format=torch.channels_last)
             loss = functional.cross_entropy(network(_normalise(shown)), targets)
             optimizer.zero_grad()
@@ -156,7 +212,7 @@ def _normalise(images: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def evaluate(network: nn.Module, scenes: Rendered) -> dict[str, float]:
-    """Measure accuracy, and the true class's probability with and without the digit."""
+    """Measure accuracy, and the true class's probability on the scenes and on strong blurs."""
     network.eval()
     clean, blurred, right = [], [], []
     for start in range(0, len(scenes.labels), 50):
@@ -180,33 +236,34 @@ def evaluate(network: nn.Module, scenes: Rendered) -> dict[str, float]:
 def main() -> None:
     """Train, evaluate on all test scenes and write the weights with how they were made."""
     parser = argparse.ArgumentParser(description="Train a network on the embedded scenes.")
-    parser.add_argument("--network", choices=sorted(PEAK), required=True)
+    parser.add_argument("--network", choices=sorted(RECIPES), required=True)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "weights")
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
     keep_freed_memory()
     start = time.perf_counter()
-    scenes = render_all(Split.train, SCENES, EMPTY)
-    print(f"{SCENES} scenes rendered in {time.perf_counter() - start:.0f} s", flush=True)
+    recipe = RECIPES[chosen.network]
+    scenes = render_all(recipe, Split.train, recipe.scenes, EMPTY)
+    print(f"{recipe.scenes} scenes rendered in {time.perf_counter() - start:.0f} s", flush=True)
     torch.manual_seed(chosen.seed)
     torch.use_deterministic_algorithms(True)
     torch.set_num_threads(1)  # so that the weights do not depend on the number of cores
-    network: nn.Module = getattr(scenes_networks, chosen.network)()
+    network = recipe.build()
     plain = not any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
     if plain:
         network = scenes_networks.with_batch_norm(network)
     network = network.to(memory_format=torch.channels_last)  # three times as fast on a CPU
-    train(network, scenes, PEAK[chosen.network], chosen.seed)
+    train(network, scenes, recipe, chosen.seed)
     if plain:
         network = scenes_networks.fold_batch_norm(network)
-    results = evaluate(network, render_all(Split.test, 1_000, 0))
+    results = evaluate(network, render_all(recipe, Split.test, 1_000, 0))
     print(results, f"{time.perf_counter() - start:.0f} s in all", flush=True)
     made = {
-        "architecture": f"benchmark.scenes_networks.{chosen.network}",
+        "architecture": f"{recipe.build.__module__}.{chosen.network}",
         "command": f"python -m benchmark.train_scenes --network {chosen.network}",
         "seed": str(chosen.seed),
-        "scenes": f"scene-train-00000 to scene-train-{SCENES - 1:05}, renderer {RENDERER}",
-        "epochs": ", ".join(f"{epochs} at {side} px" for side, epochs in SCHEDULE),
+        "scenes": f"train 00000 to {recipe.scenes - 1:05}, renderer {recipe.renderer}",
+        "epochs": ", ".join(f"{epochs} at {side} px" for side, epochs in recipe.schedule),
         "torch": torch.__version__,
         **{name: f"{value:.4f}" for name, value in results.items()},
     }

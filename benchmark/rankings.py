@@ -1,0 +1,219 @@
+"""How far rankings of methods agree: between images, metrics and protocols. Needs no torch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from enum import Enum
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from scipy.stats import kendalltau, rankdata
+
+from benchmark.comparisons import by_metric
+from benchmark.contenders import Contender
+from benchmark.errors import BadInput
+
+Level = Enum("Level", "ordinal interval")
+_PROTOCOL = re.compile(r" · protocol ([^·]*?)(?= · |$)")
+
+
+def krippendorff(ratings: ArrayLike, level: Level) -> float:
+    """Measure how far raters agree about units: 1 is always, 0 as by chance, below 0 less.
+
+    NaN where no unit has two ratings or all ratings are equal.
+
+    The squared distance of two interval ratings is that of their values, of two ordinal ones that
+    of their mid-ranks among all ratings of units that have two. Observed and expected disagreement
+    are then sums of squares around the units' means and around the mean of all.
+
+    Source: Krippendorff (2011), Computing Krippendorff's Alpha-Reliability.
+
+    Args:
+        ratings: [raters, units], NaN where a rater has not rated a unit.
+        level: what differences mean.
+    """
+    given = np.asarray(ratings, dtype=float)
+    given = given[:, (~np.isnan(given)).sum(0) > 1]
+    present = ~np.isnan(given)
+    n = int(present.sum())
+    if n == 0:
+        return np.nan
+    if level is Level.ordinal:
+        ranked = np.full_like(given, np.nan)
+        ranked[present] = rankdata(given[present])
+        given = ranked
+    of_unit = present.sum(0)
+    within = np.nansum((given - np.nanmean(given, axis=0)) ** 2, axis=0)
+    everything = np.nansum((given - np.nanmean(given)) ** 2)
+    if everything == 0:
+        return np.nan
+    return float(1 - (of_unit * within / (of_unit - 1)).sum() / n / (everything / (n - 1)))
+
+
+def comparisons_of(contenders: Sequence[Contender]) -> dict[str, pd.DataFrame]:
+    """Compare the rankings that stored scores give, each metric turned so that higher is better.
+
+    Args:
+        contenders: of one group or several; those of one group may be compared.
+
+    Returns:
+        Those of these that have lines: ``images`` (a metric's ranking of methods, image by image),
+        ``metrics`` (the rankings of two metrics), ``protocols`` (of two protocols or substrates),
+        ``methods`` (one method's mean and place under all protocols).
+
+    Raises:
+        BadInput: no two methods may be compared.
+    """
+    of_images, means = [], []
+    for group, metric, rivals in by_metric(contenders):
+        table = pd.concat({each.name: each.images[metric] for each in rivals}, axis=1).T
+        sign = 1 if rivals[0].higher_is_better[metric] else -1
+        common = table.dropna(axis=1)
+        if len(rivals) < 2 or common.shape[1] == 0:
+            continue
+        told = {"group": group, "metric": metric, "methods": len(table)}
+        ranks = (sign * table).rank()
+        of_images.append(
+            told
+            | {"n": table.shape[1], "alpha": krippendorff(ranks.to_numpy().T, Level.ordinal)}
+            | {"alpha of values": krippendorff(table.to_numpy().T, Level.interval)}
+        )
+        mean = common.mean(axis=1)
+        lines = pd.DataFrame({"mean": mean, "turned": (sign * mean).round(12)})
+        lines["rank"] = lines["turned"].rank(ascending=False)
+        lines[["group", "metric", "methods"]] = group, metric, len(table)
+        lines["protocol"] = found[1] if (found := _PROTOCOL.search(group)) else ""
+        lines["base"] = _PROTOCOL.sub("", group)
+        means.append(lines.rename_axis("method").reset_index())
+    if not means:
+        raise BadInput("no two methods were scored on the same images by the same metric")
+    long = pd.concat(means, ignore_index=True)
+    frames = {
+        "images": pd.DataFrame(of_images),
+        "metrics": _pairs(long, ["group"], "metric"),
+        "protocols": _pairs(long, ["base", "metric"], "protocol"),
+        "methods": pd.DataFrame(_moved(long)),
+    }
+    return {name: frame for name, frame in frames.items() if len(frame)}
+
+
+def _pairs(long: pd.DataFrame, within: list[str], between: str) -> pd.DataFrame:
+    """Compare the rankings of methods of every two metrics or protocols."""
+    lines = []
+    for key, part in long.groupby(within, sort=False):
+        board = part.pivot(index="method", columns=between, values="turned")
+        for first, second in combinations(part[between].unique(), 2):
+            both = board[[first, second]].dropna()
+            if len(both) < 2:
+                continue
+            found = kendalltau(both[first], both[second])
+            turned = [_turn(both, *pair) for pair in combinations(range(len(both)), 2)]
+            lines.append(
+                dict(zip(within, key, strict=True))
+                | {"first": first, "second": second, "methods": len(both)}
+                | {"tau": float(found.statistic), "turned": float(np.mean(turned))}
+            )
+    return pd.DataFrame(lines)
+
+
+def _turn(both: pd.DataFrame, one: int, other: int) -> bool:
+    """Whether two methods stand in opposite orders by two columns."""
+    apart = both.iloc[one] - both.iloc[other]
+    return bool(apart.iloc[0] * apart.iloc[1] < 0)
+
+
+def _moved(long: pd.DataFrame) -> Iterator[dict[str, object]]:
+    """Say how far each method's mean and place move between protocols."""
+    for (base, metric, method), part in long.groupby(["base", "metric", "method"], sort=False):
+        if part["protocol"].nunique() > 1:
+            low, high = int(part["mean"].to_numpy().argmin()), int(part["mean"].to_numpy().argmax())
+            values, names = part["mean"].tolist(), part["protocol"].tolist()
+            yield {
+                "base": base,
+                "metric": metric,
+                "method": method,
+                "protocols": len(part),
+                "lowest": values[low],
+                "at lowest": names[low],
+                "highest": values[high],
+                "at highest": names[high],
+                "best rank": part["rank"].min(),
+                "worst rank": part["rank"].max(),
+                "methods": int(part["methods"].max()),
+            }
+
+
+def correlations(contenders: Sequence[Contender]) -> dict[str, pd.DataFrame]:
+    """Correlate every two metrics of a group by Spearman's rank correlation over image x method.
+
+    Metrics are turned so that higher is better: those that agree have 1.
+
+    Returns:
+        Group -> matrix [metrics, metrics], of groups with two metrics; NaN where a metric is
+        constant or fewer than three values have both.
+    """
+    found = {}
+    for group in dict.fromkeys(each.group for each in contenders):
+        tables = [
+            pd.DataFrame(
+                {
+                    name: each.images[name] * (1 if up else -1)
+                    for name, up in each.higher_is_better.items()
+                }
+            )
+            for each in contenders
+            if each.group == group
+        ]
+        stacked = pd.concat(tables)
+        if stacked.shape[1] > 1:
+            found[group] = stacked.corr(method="spearman", min_periods=3)
+    return found
+
+
+def sentences(frames: Mapping[str, pd.DataFrame]) -> list[str]:
+    """Say in plain English what was found; of many pairs the most and the least alike."""
+    said = []
+    for line in _lines(frames.get("images")):
+        said.append(
+            f"{line['metric']}: {line['n']} images {_strength(line['alpha'])} on the order of "
+            f"{line['methods']} methods (alpha {line['alpha']:.2f})"
+            if line["alpha"] == line["alpha"]
+            else f"{line['metric']}: all {line['methods']} methods share a place on every image"
+        )
+    for name, within in (("metrics", ["group"]), ("protocols", ["base", "metric"])):
+        if name not in frames:
+            continue
+        for _, part in frames[name].groupby(within, sort=False):
+            ordered = part.dropna(subset=["tau"]).sort_values("tau", kind="stable")
+            for line in _lines(ordered.iloc[[-1, 0]] if len(ordered) > 1 else ordered):
+                by = f"{line['metric']}: " if "metric" in line else ""
+                said.append(
+                    f"{by}{line['first']} and {line['second']} order {line['methods']} methods "
+                    f"with tau {line['tau']:+.2f}; {line['turned']:.0%} of their pairs turn round"
+                )
+    if "methods" in frames:
+        for _, part in frames["methods"].groupby(["base", "metric"], sort=False):
+            far = (part["highest"] - part["lowest"]).to_numpy().argmax()
+            (line,) = _lines(part.iloc[[int(far)]])
+            said.append(
+                f"{line['metric']}: {line['method']} moves most, from {line['lowest']:.4f} "
+                f"({line['at lowest']}) to {line['highest']:.4f} ({line['at highest']}), place "
+                f"{line['best rank']:g} to {line['worst rank']:g} of {line['methods']}"
+            )
+    return said
+
+
+def _lines(frame: pd.DataFrame | None) -> list[dict[str, Any]]:
+    records: list[Any] = [] if frame is None else frame.to_dict("records")
+    return records
+
+
+def _strength(alpha: float) -> str:
+    """Put alpha into a word, by the limits of Krippendorff (2004), Content Analysis, chapter 11."""
+    if alpha < 0.667:
+        return "agree little"
+    return "agree" if alpha >= 0.8 else "agree somewhat"

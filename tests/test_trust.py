@@ -1,0 +1,181 @@
+"""Which metrics prefer the true cause: the maps that are constructed, and what is said of them."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+import benchmark
+from benchmark import trust
+from benchmark.constructed_maps import ConstructedMaps
+from benchmark.interfaces import BadInput
+from benchmark.preference import findings, preferences, share
+
+
+@pytest.fixture(scope="module")
+def cell():
+    return benchmark.load("model=tagged_vgg", "dataset=tagged", "dataset.limit=3", "method=centre")
+
+
+@pytest.fixture(scope="module")
+def batch(cell):
+    return cell.batch(cell.dataset.ids())
+
+
+MAPS = ConstructedMaps(blur=20.0, shift=48)
+
+
+def peaks(heatmaps):
+    """The pixel (y, x) of 224 at the middle of each highest cell."""
+    res = heatmaps.shape[-1]
+    places = heatmaps.flatten(1).argmax(1)
+    return [(at // res * 223 / (res - 1), at % res * 223 / (res - 1)) for at in places.tolist()]
+
+
+@pytest.mark.parametrize("res", [7, 14, 28, 224])
+def test_the_cause_peaks_on_the_tag_the_decoy_on_the_digit_and_the_shifted_on_neither(
+    cell, batch, res
+):
+    maps = MAPS(cell.dataset, batch, res)
+    assert set(maps) == {"cause", "blurred", "shifted", "decoy", "random"}
+    for heatmaps in maps.values():
+        assert heatmaps.shape == (3, res, res)
+        assert heatmaps.amin() >= 0
+        assert heatmaps.amax() <= 1
+    for row, (y, x) in enumerate(peaks(maps["cause"])):
+        rows, columns = batch.truths[row].mask.nonzero(as_tuple=True)
+        middle = (rows.float().mean(), columns.float().mean())
+        assert max(abs(y - middle[0]), abs(x - middle[1])) <= 112 / (res - 1) + 18
+        far = peaks(maps["shifted"])[row]
+        assert abs(far[0] - y) >= 48 - 18 - 223 / (res - 1)
+    if res >= 28:
+        for row, (y, x) in enumerate(peaks(maps["decoy"])):
+            digit = cell.dataset.decoy(batch.ids[row])
+            near = digit[max(0, round(y) - 8) : round(y) + 9, max(0, round(x) - 8) : round(x) + 9]
+            assert near.any()
+
+
+def test_the_shifted_cause_stays_whole_and_shares_no_pixel_with_the_cause(batch):
+    for truth in batch.truths:
+        moved = MAPS._moved(truth.mask.float())
+        assert moved.sum() == truth.mask.sum()
+        assert not (moved.bool() & truth.mask).any()
+        (top, left), (y, x) = (
+            [each.float().mean() for each in mask.nonzero(as_tuple=True)]
+            for mask in (truth.mask, moved)
+        )
+        assert (abs(y - top), abs(x - left)) == pytest.approx((48, 48), abs=1e-3)
+
+
+def test_random_maps_come_from_the_image_and_not_from_its_batch(cell, batch):
+    alone = MAPS(cell.dataset, batch.select([1]), 14)
+    assert torch.equal(alone["random"][0], MAPS(cell.dataset, batch, 14)["random"][1])
+
+
+def test_images_whose_target_is_not_their_label_have_no_known_cause(batch):
+    other = batch._replace(targets=(batch.targets + torch.tensor([0, 1, 0])) % 6)
+    assert MAPS.known(other).ids == [batch.ids[0], batch.ids[2]]
+
+
+@pytest.mark.parametrize(("blur", "shift"), [(0.0, 5), (3.0, 0)])
+def test_maps_that_would_be_the_cause_itself_are_refused(blur, shift):
+    with pytest.raises(BadInput, match=f"got blur={blur} shift={shift}"):
+        ConstructedMaps(blur=blur, shift=shift)
+
+
+def test_too_wide_a_blur_is_refused(cell, batch):
+    with pytest.raises(BadInput, match="is too wide for 224 pixels"):
+        ConstructedMaps(blur=80.0, shift=5)(cell.dataset, batch, 14)
+
+
+def test_the_interval_of_a_share_is_jeffreys():
+    # Brown, Cai & DasGupta 2001: at 0 of n the upper end solves a beta's; here against its integral
+    x = np.linspace(0, 1, 200_001)[1:-1]
+    density = x ** (7 - 0.5) * (1 - x) ** (3 - 0.5)
+    grown = density.cumsum() / density.sum()
+    found = share([1] * 7 + [0] * 3)
+    assert found.low == pytest.approx(x[grown.searchsorted(0.025)], abs=1e-4)
+    assert found.high == pytest.approx(x[grown.searchsorted(0.975)], abs=1e-4)
+    assert (found.value, found.n) == (0.7, 10)
+    assert share([1, 1, np.nan]).high == 1
+    assert 0 < share([1, 1, np.nan]).low < 0.5
+    assert share([0, 0]).low == 0
+    assert share([0.5, 0.5]).value == 0.5
+
+
+def made(cause, rival, better=True):
+    values = {("m", "cause"): cause, ("m", "decoy"): rival}
+    return preferences(values, {"m": better}, "cause")
+
+
+def test_a_preference_is_counted_image_by_image_and_in_the_metrics_own_direction():
+    (line,) = made([1, 2, 3, np.nan], [0, 2, 5, 1]).to_dict("records")
+    assert (line["n"], line["share"]) == (3, 0.5)
+    assert line["difference"] == pytest.approx(-1 / 3)
+    (line,) = made([1, 2, 3, np.nan], [0, 2, 6, 1], better=False).to_dict("records")
+    assert line["difference"] == pytest.approx(2 / 3)
+
+
+def test_what_is_said_of_a_metric_follows_from_its_intervals():
+    good, bad, even = made([1] * 9, [0] * 9), made([0] * 9, [1] * 9), made([1] * 9, [1] * 9)
+    assert findings(good, ["decoy"]) == ["m prefers the cause to every wrong map, on all images"]
+    most = made([1] * 9, [0] * 8 + [2])
+    assert findings(most, ["decoy"]) == [
+        "m prefers the cause to every wrong map, least often to decoy (89% of 9 images)"
+    ]
+    assert findings(bad, ["decoy"]) == ["m prefers decoy to the cause"]
+    assert findings(even, ["decoy"]) == ["m does not tell decoy from the cause"]
+    assert findings(good, ["shifted"]) == []
+    three = pd.concat([even.assign(rival=rival) for rival in ("decoy", "shifted", "random")])
+    said = ["m does not tell decoy, shifted and random from the cause"]
+    assert findings(three, ["decoy", "shifted", "random"]) == said
+
+
+def test_deletion_and_mass_prefer_the_cause_and_sparseness_does_not_care_where_it_lies():
+    verdict = trust.judge(
+        [
+            "dataset.limit=6",
+            "res=14",
+            "batch_size=4",
+            "protocol.steps=15",
+            "metric=[deletion,lerf,relevance_gain,relevance_mass,sparseness]",
+        ]
+    )
+    lines = verdict.lines.set_index(["metric", "rival"])
+    for metric in ("deletion", "relevance_gain", "relevance_mass"):
+        for rival in ("decoy", "shifted", "random"):
+            assert lines.loc[(metric, rival), "share"] >= 0.8
+    # the curves are shared: the gain is the difference of the two metrics that keep them
+    for rival in ("decoy", "shifted", "random"):
+        apart = (
+            lines.loc[("lerf", rival), "difference"] + lines.loc[("deletion", rival), "difference"]
+        )
+        assert lines.loc[("relevance_gain", rival), "difference"] == pytest.approx(apart, abs=1e-6)
+    assert abs(lines.loc[("sparseness", "shifted"), "difference"]) < 0.02
+    assert "protocol igos protocol.steps=15" in verdict.caption
+    text = trust.markdown(verdict)
+    assert text.startswith("| prefers the cause to | decoy | shifted | random | blurred |")
+    assert "- relevance_mass prefers the cause to every wrong map" in text
+
+
+def test_data_without_masks_is_refused(tmp_path, monkeypatch, capsys):
+    Image.new("RGB", (224, 224)).save(tmp_path / "a.png")
+    root = f"dataset.root={tmp_path}"
+    monkeypatch.setattr("sys.argv", ["trust", "dataset=folder", root, "metric=[sparseness]"])
+    assert trust.main() == 2
+    said = capsys.readouterr().err
+    assert said.startswith("benchmark.trust: ")
+    assert "has a mask of its target: use dataset=tagged, scenes or coco2014" in said
+
+
+def test_another_kind_of_file_is_refused_before_anything_is_scored(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["trust", "--write", "trust.xls"])
+    assert trust.main() == 2
+    assert "ends in .md or .csv, not in '.xls'" in capsys.readouterr().err
+
+
+def test_a_table_has_a_dash_where_no_image_has_a_value():
+    shown = trust.cells_of(made([np.nan], [1.0]).astype({"n": int}))
+    assert isinstance(shown, pd.DataFrame)
+    assert shown.loc["m", "decoy"] == "–"
