@@ -66,7 +66,9 @@ def judge(overrides: Sequence[str]) -> Verdict:
     values: dict[tuple[str, str], list[float]] = {}
     ids, size = cell.dataset.ids(), cell.settings.batch_size
     groups = [ids[start : start + size] for start in range(0, len(ids), size)]
-    for group in track(groups, "scoring", console=Console(stderr=True), transient=True):
+    for group in track(
+        groups, "scoring", console=Console(stderr=True), disable=not sys.stderr.isatty()
+    ):
         batch = maps.known(cell.batch(group))
         if batch.ids:
             for name, heatmaps in maps(cell.dataset, batch, cell.settings.res).items():
