@@ -222,7 +222,11 @@ def _accept(asked: Asked, cells: list[Measured]) -> int:
     if len({each.made.get("git.commit") for each in chosen}) > 1:
         print("benchmark.check: made by several commits", file=sys.stderr)
     for each in chosen:
-        print(f"{each.name}: {len(each.images)} images")
+        means = each.images[list(each.higher_is_better)].mean()
+        told = ", ".join(f"{name} {mean:.4f}" for name, mean in means.items())
+        print(f"{each.name}: {len(each.images)} images, {told}")
+    if baselines.file_of(asked.baseline).exists():
+        print(f"instead of what {asked.baseline} was")
     command = shlex.join(["python", "-m", "benchmark.check", *sys.argv[1:]])
     for file in baselines.keep(chosen, baselines.file_of(asked.baseline), command):
         print(f"written to {file}")

@@ -47,7 +47,7 @@ def lines(findings: Sequence[Finding]) -> pd.DataFrame:
     made = []
     for each in findings:
         digits = 0 if each.measure.endswith("passes") else 4
-        low, high = each.difference.low, each.difference.high
+        value, low, high = (round(end, digits) + 0.0 for end in each.difference[:3])  # no -0.0
         interval = "" if pd.isna(low) else f" [{low:+.{digits}f}, {high:+.{digits}f}]"
         made.append(
             {
@@ -55,7 +55,7 @@ def lines(findings: Sequence[Finding]) -> pd.DataFrame:
                 "measure": f"{each.measure} {'↑' if each.higher_is_better else '↓'}",
                 "baseline": f"{each.baseline:.{digits}f}",
                 "candidate": f"{each.candidate:.{digits}f}",
-                "difference": f"{each.difference.value:+.{digits}f}{interval}",
+                "difference": f"{value:+.{digits}f}{interval}",
                 "margin": f"{each.margin:.{digits}f}" if each.margin >= 1 else f"{each.margin:.2g}",
                 "n": str(each.difference.n),
                 "verdict": _word(each.verdict),

@@ -209,6 +209,8 @@ def one_line(error: BaseException) -> str:
         known = error.options or sorted(each.stem for each in (CONF / group).glob("*.yaml"))
         return f"there is no {group}={choice}: choose one of {', '.join(known)}{also}"
     text = str(error)
+    if lacking := re.match(r"Interpolation key 'method\.(\w+)' not found", text):
+        return f"a setting is taken from method.{lacking[1]}, which this method has not"
     if several := re.match(r"Ambiguous value for argument '(\+*([\w/]+).*?)'\n", text):
         asked, key = several.groups()
         if key == "metric":

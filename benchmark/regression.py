@@ -299,7 +299,7 @@ def _counts(key: str, metrics: set[str]) -> bool:
 
 def differences(candidate: dict[str, object], baseline: dict[str, object]) -> list[str]:
     """Name what two have differently, in the order of their names."""
-    nothing = "nothing"
+    nothing = "none"
     return [
         f"{key} is {candidate.get(key, nothing)} and was {baseline.get(key, nothing)}"
         for key in sorted({*candidate, *baseline})

@@ -240,7 +240,7 @@ BASE = measured([0.1, 0.2])
             BASE._replace(facts=BASE.facts | {"metric.deletion.steps": 5}),
             r"metric\.deletion\.steps is 5 and was 10",
         ),
-        (measured([0.1, 0.2], "insertion"), r"metric\.deletion\.steps is nothing and was 10"),
+        (measured([0.1, 0.2], "insertion"), r"metric\.deletion\.steps is none and was 10"),
         (measured([0.1, 0.2, 0.3]), "the baseline has 2 images, the candidate 3, and image-2 is"),
         (other(BASE, digest=["d", "e"]), "1 of 2 images have changed, such as image-1"),
         (other(BASE, target=[3, 0]), "1 of 2 targets have changed, such as image-0"),

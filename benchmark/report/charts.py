@@ -18,6 +18,7 @@ WIDTH, HEIGHT = 360, 250  # units of a chart; a phone shows about one pixel for 
 LEFT, RIGHT, TOP, BOTTOM = 38, 352, 10, 214  # where its axes are
 ROW = 17  # units between the lines of the rank plot
 NAMES = 150  # units for the names in it
+ABOVE, BELOW = "#0072B2", "#D55E00"  # of correlations; told apart by the colour-blind
 _LETTERS = 24  # that fit into them
 _DASHES = ("", "6 3", "2 2")
 
@@ -162,6 +163,38 @@ def rank_plot(labels: Sequence[str], places: Mapping[int, Mean], title: str) -> 
             + f'<circle cx="{across(mean.value):.1f}" cy="{y}" r="3.5" fill="{style.colour}"/>'
         )
     return _framed("".join(drawn), title, bottom + 12)
+
+
+def matrix(names: Sequence[str], values: NDArray[np.float64], title: str) -> Markup:
+    """Draw correlations [n, n] in [-1, 1] as squares, blue above 0, red below, full at 1."""
+    side = (WIDTH - NAMES) / max(len(names), 4)
+    drawn = []
+    for row, name in enumerate(names):
+        y = side * row
+        drawn.append(
+            f'<text x="{NAMES - 4}" y="{y + side / 2 + 3:.1f}" text-anchor="end">{row + 1} '
+            f"{escape(name)}</text>"
+        )
+        for column, value in enumerate(values[row]):
+            x, middle = NAMES + side * column, y + side / 2 + 3
+            known = not math.isnan(value)
+            drawn.append(
+                f'<rect x="{x:.1f}" y="{y:.1f}" width="{side:.1f}" height="{side:.1f}" '
+                f'fill="{ABOVE if value > 0 else BELOW}" '
+                f'fill-opacity="{0.8 * abs(value) if known else 0:.2f}">'
+                f"<title>{escape(name)}, {escape(names[column])}: {value:+.2f}</title></rect>"
+            )
+            if side > 20:
+                text = f"{value:.2f}".replace("0.", ".") if known else "–"
+                drawn.append(
+                    f'<text x="{x + side / 2:.1f}" y="{middle:.1f}" {_MIDDLE}>{text}</text>'
+                )
+    for column in range(len(names)):
+        x = NAMES + side * (column + 0.5)
+        drawn.append(
+            f'<text x="{x:.1f}" y="{side * len(names) + 14:.1f}" {_MIDDLE}>{column + 1}</text>'
+        )
+    return _framed("".join(drawn), title, int(side * len(names)) + 20)
 
 
 _SHARES = ((0, "0"), (0.25, ".25"), (0.5, ".5"), (0.75, ".75"), (1, "1"))

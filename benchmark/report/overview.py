@@ -7,9 +7,11 @@ from typing import Any
 
 from markupsafe import Markup
 
+from benchmark.errors import BadInput
 from benchmark.experiment_table import caption
 from benchmark.formats import html_table
 from benchmark.layout import NOTHING, entries
+from benchmark.rankings import comparisons_of, sentences
 from benchmark.report import charts, results
 from benchmark.report.sources import Contestant, Group, Source
 from benchmark.stages import Row
@@ -36,8 +38,19 @@ def overview(source: Source, notes: Sequence[str]) -> dict[str, Any]:
         "warnings": [*warnings(source), *notes],
         "paper": paper,
         "groups": [_group(each) for each in source.groups],
+        "agreement": _agreement(source.groups, ("protocols", "methods")),
         "shared": _shared([_made(group) for group in source.groups]),
     }
+
+
+def _agreement(groups: Sequence[Group], kinds: Sequence[str]) -> list[str]:
+    """Say how far images, metrics or protocols agree on the order of the methods."""
+    contenders = [each for group in groups for each in results.contenders(group)]
+    try:
+        frames = comparisons_of(contenders)
+    except BadInput:  # no two methods on the same images
+        return []
+    return sentences({kind: frames[kind] for kind in kinds if kind in frames})
 
 
 def warnings(source: Source) -> list[str]:
@@ -116,6 +129,8 @@ def _group(group: Group) -> dict[str, Any]:
         "curves": list(results.mean_curves(group)),
         "passes": list(results.against_passes(group)),
         "ranks": list(results.rank_plots(group)) if len(labels) > 1 else [],
+        "correlations": list(results.correlation_chart(group)),
+        "agreement": _agreement([group], ("images", "metrics")),
     }
 
 

@@ -11,9 +11,11 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from benchmark.comparisons import values_of
+from benchmark.contenders import Contender
 from benchmark.figure_parts import CURVES
 from benchmark.layout import NOTHING
 from benchmark.paired import ranks
+from benchmark.rankings import correlations
 from benchmark.report import charts
 from benchmark.report.sources import Contestant, Group
 from benchmark.stats import Band, Mean, mean_band
@@ -128,3 +130,20 @@ def rank_plots(group: Group) -> Iterator[tuple[str, Markup]]:
         if places:
             n = next(iter(places.values())).n
             yield f"{metric}, n = {n}", charts.rank_plot(labels, places, f"rank by {metric}")
+
+
+def contenders(group: Group) -> list[Contender]:
+    """Take the runs of a group as those that may be compared, under its facts."""
+    facts = " · ".join(f"{key} {value}" for key, value in group.facts.items())
+    found = []
+    for each in group.contestants:
+        metrics = {name: up for name, up in group.metrics.items() if name in each.images}
+        found.append(Contender(facts, each.run.label, each.images, metrics, each.run.label, 0))
+    return found
+
+
+def correlation_chart(group: Group) -> Iterator[tuple[str, Markup]]:
+    """Draw how the metrics correlate over image x method, all turned so that higher is better."""
+    for found in correlations(contenders(group)).values():
+        names = [str(each) for each in found.columns]
+        yield "Spearman over image × method", charts.matrix(names, found.to_numpy(), "correlations")
