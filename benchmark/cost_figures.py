@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter, SymmetricalLogLocator
 from omegaconf import OmegaConf
 
 from benchmark.figure_parts import COLOURS, Run, Shared, caption
@@ -153,5 +153,7 @@ def scale_costs(panel: Axes, costs: Sequence[float]) -> None:
         panel.xaxis.set_minor_formatter(NullFormatter())
     elif max(costs) > 0:
         panel.set_xscale("symlog", linthresh=1)
+        few = (1, 2, 5) if max(costs) < 1000 else (1,)
+        panel.xaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=1, subs=few))
         panel.set_xlim(left=-0.2)
     panel.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))

@@ -41,7 +41,7 @@ def frame_strip(common: Shared, image_id: str, frames: int, width: Width | None 
     run = _run_with(common, image_id)
     narrow = is_narrow(width)
     beside = 1.0 if narrow else 2.6  # panels' widths that image, heatmap and curves take
-    fewer = f"--frames {int((width.value - MARGIN) / LEAST - beside)}" if width else ""
+    fewer = f"give --frames {int((width.value - MARGIN) / LEAST - beside)}" if width else ""
     side = side_of(width, frames + beside, INCHES * 0.65, LEAST, fewer)
     inches = width.value if width else side * (frames + beside)
     tall = side * 2 + (1.1 if width is None else 3.0 if narrow else 1.4)

@@ -31,15 +31,21 @@ from benchmark.strata import BY, adversarial, excess, strata
 from benchmark.summary import per_image, summary
 
 NOTE = "means over images with 95 % bootstrap intervals; passes forward + backward per image"
+WIDE = 9  # columns; a run with more is shown in lines
 
 
 def row(outcome: Outcome, means: Mapping[str, Mean]) -> RenderableType:
     """Render one run for a person: means, intervals, cost, and what they depend on."""
     table = Table(title=Text(outcome.title), title_justify="left", title_style="bold")
     cells = _cells(outcome, means, separator="\n")
-    for heading in cells:
-        table.add_column(heading, justify="right")
-    table.add_row(*cells.values())
+    if len(cells) > WIDE:
+        table.show_header = False
+        for heading, text in cells.items():
+            table.add_row(heading, text.replace("\n", " "))
+    else:
+        for heading in cells:
+            table.add_column(heading, justify="right")
+        table.add_row(*cells.values())
     warnings = (Text(warning, "red") for warning in outcome.warnings)
     about = [Text(outcome.about)] if outcome.about else []
     return Group(table, *about, Text(_facts(outcome)), Text(NOTE, "dim"), *warnings)

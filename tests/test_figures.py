@@ -372,7 +372,7 @@ def test_a_text_is_broken_between_its_parts_then_at_spaces_and_at_last_in_settin
         (["cost", "RUN", "--metric", "beauty", "--write", "a.png"], "holds no beauty, only"),
         (["frames", "RUN", "--image", "cat", "--write", "a.png"], "has no image cat: it has image"),
         (["frames", "RUN", "--width", "two", "--write", "a.gif"], "--width is for print; a film"),
-        (["frames", "RUN", "--width", "one", "--write", "a.png"], r"one \(3.3 .*: --frames 3"),
+        (["frames", "RUN", "--width", "one", "--write", "a.png"], r"one \(3.3 .*: give --frames 3"),
         (["heatmaps", *["RUN"] * 5, "--width", "one", "--write", "a.png"], "fewer runs than 5"),
         (["heatmaps", "RUN", "--sheet", "2", "--width", "one", "--write", "a.png"], "--images or"),
     ],

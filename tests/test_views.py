@@ -1,5 +1,6 @@
 """Tables out of stored records."""
 
+import io
 import json
 import sys
 
@@ -7,6 +8,7 @@ import cells
 import pandas as pd
 import pytest
 from cells import start
+from rich.console import Console
 
 from benchmark import tables
 from benchmark.records import RunFolder
@@ -74,6 +76,18 @@ def test_runs_with_other_metrics_stand_in_one_table_with_dashes(place):
     start(place, "method=random", "metric=[pointing]")
     ((_, table, *_),) = tables.overview(place / "results")
     assert sorted(table["deletion ↓"] == "–") == sorted(table["pointing ↑"] == "–") == [False, True]
+
+
+def test_a_run_with_many_metrics_is_shown_in_lines(place):
+    names = "deletion,insertion,lerf,relevance_gain,sparseness,complexity,best_iou"
+    made, _ = start(place, f"metric=[{names}]")
+    means = tables.summary(tables.per_image(made.folder, made.outcome), list(made.stages))
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(tables.row(made.outcome, means))
+    lines = console.export_text().splitlines()
+    for name in names.split(","):
+        (line,) = [each for each in lines if f" {name} " in each]
+        assert f"{means[name].value:.4f}" in line or "–" in line
 
 
 def test_an_empty_folder_has_no_table(tmp_path, monkeypatch, capsys):
