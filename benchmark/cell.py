@@ -114,6 +114,7 @@ class Cell:
             made_by: dict[str, Any] = {
                 "metric": plain_node(settings.metric[name]),
                 "code": code_hash(*modules_of(metric)),
+                "packages": library_versions(*modules_of(metric)),
                 "resized": [settings.res, settings.resize.name] if resized else None,
             }
             if data := fingerprints_of(model, metric):

@@ -58,6 +58,8 @@ class ConstructedMaps:
             raise BadInput(
                 f"maps.blur={self.blur} is too wide for {size} pixels: stay below a third"
             )
+        if self.shift >= size / 2:
+            raise BadInput(f"maps.shift={self.shift} would come round {size} pixels: below a half")
         found = [region_of(batch, row, Region.mask) for row in range(len(batch.ids))]
         cause = torch.stack([each for each in found if each is not None]).float()
         sources = generators(batch.seeds, torch.device("cpu"))

@@ -11,7 +11,7 @@ from scipy.stats import beta
 
 from benchmark.stats import Mean, mean_interval
 
-SAME = 1e-9  # values that differ by less are equal
+SAME = 1e-7  # values that differ by less differ by rounding
 
 
 def share(wins: ArrayLike) -> Mean:

@@ -76,11 +76,11 @@ def comparisons_of(contenders: Sequence[Contender]) -> dict[str, pd.DataFrame]:
         if len(rivals) < 2 or common.shape[1] == 0:
             continue
         told = {"group": group, "metric": metric, "methods": len(table)}
-        ranks = (sign * table).rank()
+        ranks = (sign * common).rank()
         of_images.append(
             told
-            | {"n": table.shape[1], "alpha": krippendorff(ranks.to_numpy().T, Level.ordinal)}
-            | {"alpha of values": krippendorff(table.to_numpy().T, Level.interval)}
+            | {"n": common.shape[1], "alpha": krippendorff(ranks.to_numpy().T, Level.ordinal)}
+            | {"alpha of values": krippendorff(common.to_numpy().T, Level.interval)}
         )
         mean = common.mean(axis=1)
         lines = pd.DataFrame({"mean": mean, "turned": (sign * mean).round(12)})

@@ -34,9 +34,11 @@ def similarity(first: NDArray[np.float32], other: NDArray[np.float32]) -> Simila
         return Similarity(np.nan, np.nan, np.nan, np.nan)
     side = min(WINDOW, one.shape[0])
     window = side - 1 + side % 2  # odd
-    ssim = structural_similarity(  # type: ignore[no-untyped-call]  # scikit-image's
-        _spread(one), _spread(two), win_size=window, data_range=1.0
-    )
+    ssim = np.nan  # where there is no window
+    if window >= 3:
+        ssim = structural_similarity(  # type: ignore[no-untyped-call]  # scikit-image's
+            _spread(one), _spread(two), win_size=window, data_range=1.0
+        )
     length = np.linalg.norm(one)
     return Similarity(
         rank=_spearman(one, two),

@@ -8,6 +8,7 @@ from enum import Enum
 import torch
 from torch import Tensor
 
+from benchmark.hidden_parts import SAME_SCORE
 from benchmark.images import composite, upsample
 from benchmark.interfaces import Batch, Classifier, Scores
 from benchmark.substrates import Substrate
@@ -43,6 +44,6 @@ class Confidence:
             images = composite(batch.images, self.substrate(model, batch), shown)
             explained = model.scores(images, batch.targets).double()
         if self.change is Change.increase:
-            return Scores((explained > whole).double().cpu(), {})
+            return Scores((explained > whole + SAME_SCORE).double().cpu(), {})
         tiny = torch.finfo(torch.float64).tiny
         return Scores(((whole - explained).clamp(min=0) / whole.clamp(min=tiny)).cpu(), {})

@@ -23,8 +23,9 @@ class Infidelity:
     I marks random squares of a grid, a fixed number of them, the same for all methods; the
     relevance of a square is the sum over its pixels. b is the paper's scale of the relevance,
     without which a heatmap that is no attribution to the score's own units could not be measured.
-    0 is a heatmap whose sums are the score's changes up to a factor; one that says nothing has the
-    mean squared change.
+    0 is a heatmap whose sums are the score's changes up to a factor, be it negative: one that marks
+    the opposite is as good. One of zeros has the mean squared change, one that is the same
+    everywhere the changes' variance.
     """
 
     grid: int  # squares along a side

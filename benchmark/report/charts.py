@@ -182,7 +182,8 @@ def matrix(names: Sequence[str], values: NDArray[np.float64], title: str) -> Mar
                 f'<rect x="{x:.1f}" y="{y:.1f}" width="{side:.1f}" height="{side:.1f}" '
                 f'fill="{ABOVE if value > 0 else BELOW}" '
                 f'fill-opacity="{0.8 * abs(value) if known else 0:.2f}">'
-                f"<title>{escape(name)}, {escape(names[column])}: {value:+.2f}</title></rect>"
+                f"<title>{escape(name)}, {escape(names[column])}: "
+                f"{f'{value:+.2f}' if known else '–'}</title></rect>"
             )
             if side > 20:
                 text = f"{value:.2f}".replace("0.", ".") if known else "–"
