@@ -92,9 +92,7 @@ def verdicts(table: pd.DataFrame, checks: Sequence[str]) -> list[str]:
         for method in unmoved(summarise(table))
     ]
     if "shift" in checks and "shift" not in set(table["check"]):
-        said.append(
-            "no input shift: the first layer cannot take it away, not at this precision"
-        )
+        said.append("no input shift: the first layer cannot take it away, not at this precision")
     return said
 
 
