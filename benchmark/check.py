@@ -29,8 +29,9 @@ from benchmark.errors import BadInput
 from benchmark.experiment import read
 from benchmark.files import write_whole
 from benchmark.measured import Measured
+from benchmark.pairing import pairs
 from benchmark.records import RunFolder
-from benchmark.regression import Finding, Rules, Verdict, judge, pairs
+from benchmark.regression import Finding, Rules, Verdict, judge
 from benchmark.timed_pair import time_pair
 
 OWN = ("candidate", "baseline", "cell", "check")

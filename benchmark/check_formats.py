@@ -9,7 +9,9 @@ from xml.etree import ElementTree
 import pandas as pd
 
 from benchmark.measured import Measured
-from benchmark.regression import Finding, Verdict, differences, table
+from benchmark.pairing import differences
+from benchmark.regression import Finding, Verdict
+from benchmark.stats import Mean
 
 NOTE = "differences are candidate minus baseline, image by image, with 95 % bootstrap intervals"
 
@@ -84,10 +86,29 @@ def _escaped(text: str) -> str:
 
 
 def _json(findings: Sequence[Finding], told: Sequence[str]) -> str:
-    frame = table(findings)
+    frame = _table(findings)
     values = json.loads(frame.to_json(orient="records", double_precision=10))
     whole = {"outcome": headline(findings), "findings": values, "differs": list(told)}
     return json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
+
+
+def _table(findings: Sequence[Finding]) -> pd.DataFrame:
+    """Make a line of each finding, with the verdict's name and the difference's interval."""
+    lines = []
+    for each in findings:
+        line = {field: getattr(each, field) for field in Finding._fields}
+        difference: Mean = line.pop("difference")
+        lines.append(
+            line
+            | {
+                "difference": difference.value,
+                "low": difference.low,
+                "high": difference.high,
+                "n": difference.n,
+                "verdict": each.verdict.name,
+            }
+        )
+    return pd.DataFrame(lines)
 
 
 def _junit(findings: Sequence[Finding], told: Sequence[str]) -> str:

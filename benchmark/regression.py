@@ -11,7 +11,6 @@ from enum import Enum
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import norm
 
@@ -87,61 +86,15 @@ class _Trial(NamedTuple):
     alike: bool  # whether both had the same method, settings and seed
 
     @property
+    def open(self) -> bool:
+        """Whether it still has to be tested."""
+        return self.finding.verdict is Verdict.unclear
+
+    @property
     def moves(self) -> NDArray[np.float64]:
         """By how much it is worse on the images that have a value, rounding left out."""
         present = self.worse_by[~np.isnan(self.worse_by)]
         return np.where(np.abs(present) <= min(IDENTICAL, self.finding.margin), 0.0, present)
-
-
-def pairs(
-    candidates: Sequence[Measured], baselines: Sequence[Measured], cell: str | None
-) -> list[tuple[Measured, Measured]]:
-    """Find to each cell of the baseline the candidate's.
-
-    Where the baseline has one cell, or one is chosen, a single candidate is compared with it
-    whatever its name; else they go by name. Of several runs of one name, as of several choices
-    of images or protocols, the one counts that may be compared.
-
-    Raises:
-        BadInput: a cell is not there, or none or several of its name may be compared.
-    """
-    chosen = [each for each in baselines if cell in (None, each.name)]
-    if not chosen:
-        known = "; ".join(each.name for each in baselines)
-        raise BadInput(f"cell={cell}: the baseline has {known}")
-    found = []
-    names = {each.name for each in candidates}
-    for base in chosen:
-        own = [each for each in candidates if each.name == base.name]
-        if not own and len(chosen) == 1 and len(names) == 1:
-            own = list(candidates)
-        if not own:
-            raise BadInput(
-                f"the candidate has no {base.name}, but {'; '.join(sorted(names))}: run it too, or "
-                "choose a cell of the baseline by cell=..."
-            )
-        found.append((_alike(own, base), base))
-    return found
-
-
-def _alike(own: Sequence[Measured], base: Measured) -> Measured:
-    """Choose the run that may be compared; refuse where there are none or several."""
-    refused: list[BadInput] = []
-    alike = []
-    for each in own:
-        try:
-            _refuse_unlike(each, base)
-            alike.append(each)
-        except BadInput as error:
-            refused.append(error)
-    if not alike:
-        raise refused[-1]
-    if len(alike) > 1:
-        raise BadInput(
-            f"{len(alike)} runs of the candidate may be compared with {base.name}, as of older and "
-            f"newer code: name the folder of one, such as {alike[-1].run}"
-        )
-    return alike[0]
 
 
 def judge(found: Sequence[tuple[Measured, Measured]], rules: Rules) -> list[Finding]:
@@ -162,22 +115,40 @@ def judge(found: Sequence[tuple[Measured, Measured]], rules: Rules) -> list[Find
         BadInput: a metric has no margin.
     """
     trials = [trial for candidate, base in found for trial in _trials(candidate, base, rules)]
-    undecided = [each for each in trials if each.finding.verdict is Verdict.unclear]
     # Where no signs at all could reach the level, nothing is tested, and nothing to be corrected.
-    tested = [each for each in undecided if 0.5 ** np.count_nonzero(each.moves) <= rules.level]
-    count = len(tested)
-    harm = holm([sign_flip(each.worse_by, tests=count, above=True)[0] for each in tested])
-    gain = holm([sign_flip(-each.worse_by, tests=count, above=True)[0] for each in tested])
-    sure = {
-        id(each): (p_harm <= rules.level, p_gain <= rules.level)
-        for each, p_harm, p_gain in zip(tested, harm, gain, strict=True)
-    }
-    return [
-        _tested(each, *sure.get(id(each), (False, False)), rules.level, count)
-        if each.finding.verdict is Verdict.unclear
-        else each.finding
-        for each in trials
+    tested = [
+        place
+        for place, each in enumerate(trials)
+        if each.open and 0.5 ** np.count_nonzero(each.moves) <= rules.level
     ]
+    harmed, gained = (
+        dict(
+            zip(
+                tested,
+                holm([_p(sign * trials[at].moves, len(tested)) for at in tested]),
+                strict=True,
+            )
+        )
+        for sign in (1, -1)
+    )
+    return [
+        _verdict(
+            each,
+            worse=harmed.get(place, 1.0) <= rules.level,
+            better=gained.get(place, 1.0) <= rules.level,
+            level=rules.level,
+            tests=len(tested),
+        )
+        if each.open
+        else each.finding
+        for place, each in enumerate(trials)
+    ]
+
+
+def _p(values: NDArray[np.float64], tests: int = 1) -> float:
+    """Return the chance of a mean as high as this, were it as likely below 0 as above."""
+    (p,) = sign_flip(values, tests=tests, above=True)
+    return p
 
 
 def _trials(candidate: Measured, base: Measured, rules: Rules) -> list[_Trial]:
@@ -235,7 +206,8 @@ def _compared(finding: Finding, apart: NDArray[np.float64], tolerance: float) ->
     return finding._replace(verdict=Verdict.worse, margin=tolerance, note=note)
 
 
-def _tested(trial: _Trial, worse: bool, better: bool, level: float, tests: int) -> Finding:
+def _verdict(trial: _Trial, *, worse: bool, better: bool, level: float, tests: int) -> Finding:
+    """Settle a tested measure; worse and better: whether harm or gain is sure at the level."""
     finding, worse_by = trial.finding, trial.moves
     if not len(worse_by):
         return finding._replace(note="applies to no image")
@@ -243,7 +215,7 @@ def _tested(trial: _Trial, worse: bool, better: bool, level: float, tests: int) 
         return finding._replace(verdict=Verdict.same, note="identical")
     if better:
         return finding._replace(verdict=Verdict.better)
-    if sign_flip(finding.margin - worse_by, above=True)[0] <= level:
+    if _p(finding.margin - worse_by) <= level:
         moved = np.count_nonzero(worse_by)
         note = f"moved on {moved} images, with the same settings" if trial.alike else ""
         return finding._replace(verdict=Verdict.same, note=note)
@@ -266,61 +238,3 @@ def _needed(worse_by: NDArray[np.float64], margin: float, level: float, tests: i
     count = ((norm.ppf(1 - share) + norm.ppf(POWER)) * scatter / nearest) ** 2
     count = max(count, -np.log2(share))  # fewer have no signs that could be so rare
     return f"needs about {max(int(np.ceil(count)), len(worse_by) + 1)} images"
-
-
-def _refuse_unlike(candidate: Measured, base: Measured) -> None:
-    """Refuse two that may not be compared, and say in what they differ."""
-    wanted = {f"metric.{name}." for name in base.higher_is_better}
-    ours = {key: value for key, value in candidate.facts.items() if _counts(key, wanted)}
-    theirs = {key: value for key, value in base.facts.items() if _counts(key, wanted)}
-    ours |= {f"higher_is_better.{key}": value for key, value in candidate.higher_is_better.items()}
-    theirs |= {f"higher_is_better.{key}": value for key, value in base.higher_is_better.items()}
-    ours = {key: value for key, value in ours.items() if key in theirs or "higher_is" not in key}
-    if unlike := differences(ours, theirs):
-        raise BadInput(f"{base.name} cannot be compared: {'; '.join(unlike)}")
-    lost = base.images.index.symmetric_difference(candidate.images.index)
-    if len(lost):
-        raise BadInput(
-            f"{base.name} cannot be compared: the baseline has {len(base.images)} images, the "
-            f"candidate {len(candidate.images)}, and {lost[0]} is in one only"
-        )
-    own = candidate.images.loc[base.images.index]
-    for column, what in (("digest", "images"), ("target", "targets")):
-        if (changed := own.index[own[column] != base.images[column]]).size:
-            raise BadInput(
-                f"{base.name} cannot be compared: {changed.size} of {len(own)} {what} have "
-                f"changed, such as {changed[0]}"
-            )
-
-
-def _counts(key: str, metrics: set[str]) -> bool:
-    return not key.startswith("metric.") or any(key.startswith(each) for each in metrics)
-
-
-def differences(candidate: dict[str, object], baseline: dict[str, object]) -> list[str]:
-    """Name what two have differently, in the order of their names."""
-    nothing = "none"
-    return [
-        f"{key} is {candidate.get(key, nothing)} and was {baseline.get(key, nothing)}"
-        for key in sorted({*candidate, *baseline})
-        if candidate.get(key, nothing) != baseline.get(key, nothing)
-    ]
-
-
-def table(findings: Sequence[Finding]) -> pd.DataFrame:
-    """Make a line of each finding, with the verdict's name and the difference's interval."""
-    lines = []
-    for each in findings:
-        line = {field: getattr(each, field) for field in Finding._fields}
-        difference: Mean = line.pop("difference")
-        lines.append(
-            line
-            | {
-                "difference": difference.value,
-                "low": difference.low,
-                "high": difference.high,
-                "n": difference.n,
-                "verdict": each.verdict.name,
-            }
-        )
-    return pd.DataFrame(lines)

@@ -20,7 +20,8 @@ from benchmark.errors import BadInput
 from benchmark.mask_descent import LineSearch
 from benchmark.masking import Noise
 from benchmark.measured import Measured
-from benchmark.regression import Rules, Verdict, judge, pairs
+from benchmark.pairing import pairs
+from benchmark.regression import Rules, Verdict, judge
 from benchmark.substrates import Blur
 from methods.controls import Centre
 from methods.igos import IGOS
