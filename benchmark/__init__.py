@@ -18,8 +18,7 @@ def load(*overrides: str, folder: str | Path = "") -> Cell:
     Raises:
         BadInput: a choice, key or value is wrong; the message says which.
     """
-    # Imported here because this file is read before every module, also those without torch.
-    from benchmark.cell import Cell  # noqa: PLC0415 - as said above
-    from benchmark.config import load as load_settings  # noqa: PLC0415 - as said above
+    from benchmark.cell import Cell  # noqa: PLC0415 - views of results need no torch
+    from benchmark.config import load as load_settings  # noqa: PLC0415 - likewise
 
     return Cell.open(load_settings(*overrides, folder=folder))

@@ -33,15 +33,14 @@ def entry(config: DictConfig) -> None:
     try:
         node = OmegaConf.structured(HydraConfig.get())
         settings = (cell_of if many else settings_of)(config, node)
-        # Torch takes seconds to import: a misspelt setting is refused before.
-        from benchmark.show import Screen  # noqa: PLC0415 - as said above
+        from benchmark.show import Screen  # noqa: PLC0415 - torch is slow: refuse first
 
         Screen().run(settings)
     except (BadInput, UnreadableImage, OSError) as error:
         refuse(error)
         if settings and many:
             keep(settings, refused[-1])
-    except Exception as error:  # an error of ours in one cell must not stop the others
+    except Exception as error:  # ours: of one cell it must not stop the others, else it is raised
         if not (settings and many):
             raise
         keep(settings, f"{type(error).__name__}: {error}")

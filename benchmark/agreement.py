@@ -22,7 +22,7 @@ from rich.text import Text
 
 from benchmark.contenders import below
 from benchmark.errors import BadInput
-from benchmark.files import write_whole
+from benchmark.files import check_endings, write_whole
 from benchmark.print_layout import broken
 from benchmark.rankings import comparisons_of, correlations, sentences
 
@@ -55,10 +55,7 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     try:
-        for file in arguments.write:
-            if file.suffix not in TEXTS + PICTURES:
-                kinds = ", ".join(TEXTS + PICTURES)
-                raise BadInput(f"--write takes a file that ends in {kinds}, not in {file.suffix!r}")
+        check_endings(arguments.write, TEXTS + PICTURES)
         contenders = [each for each in below(arguments.folder) if arguments.only in each.group]
         if not contenders:
             raise BadInput(f"no run below {arguments.folder} has {arguments.only!r} in its line")

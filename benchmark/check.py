@@ -27,7 +27,7 @@ from benchmark.check_formats import FORMATS, NOTE, headline, lines, notes
 from benchmark.config import build, composed, places
 from benchmark.errors import BadInput
 from benchmark.experiment import read
-from benchmark.files import write_whole
+from benchmark.files import check_endings, write_whole
 from benchmark.measured import Measured
 from benchmark.pairing import pairs
 from benchmark.records import RunFolder
@@ -86,8 +86,7 @@ def main() -> int:
     )
     arguments = parser.parse_intermixed_args()
     try:
-        if wrong := [str(each) for each in arguments.write if each.suffix not in FORMATS]:
-            raise BadInput(f"--write takes files that end in {', '.join(FORMATS)}, not {wrong[0]}")
+        check_endings(arguments.write, list(FORMATS))
         if arguments.accept and (arguments.write or arguments.time):
             raise BadInput("--accept compares nothing: leave out --write and --time")
         asked = _asked(arguments)
@@ -109,7 +108,7 @@ def main() -> int:
     except (BadInput, OSError) as error:
         print(f"benchmark.check: {error}", file=sys.stderr)
         return 2
-    except Exception:  # a traceback's own exit code, 1, is that of a regression
+    except Exception:  # else Python would exit with 1, which says that something got worse
         traceback.print_exc()
         return 2
     return exit_code(findings, asked.rules)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+from benchmark.errors import BadInput
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -16,6 +19,17 @@ def write_whole(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     unfinished.replace(path)
+
+
+def check_endings(files: Iterable[Path], known: Sequence[str]) -> None:
+    """Refuse files that a command does not know how to write.
+
+    Raises:
+        BadInput: one ends otherwise.
+    """
+    for file in files:
+        if file.suffix not in known:
+            raise BadInput(f"--write takes files that end in {', '.join(known)}, not {file}")
 
 
 def append(path: Path, data: bytes) -> int:

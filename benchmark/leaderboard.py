@@ -22,7 +22,7 @@ from benchmark.contenders import below, of_experiment
 from benchmark.errors import BadInput
 from benchmark.experiment import Average, read
 from benchmark.figure_parts import PICTURES
-from benchmark.files import write_whole
+from benchmark.files import check_endings, write_whole
 from benchmark.formats import HTML, MARKDOWN, PAGE, TERMINAL
 from benchmark.layout import NOTHING, Style
 from benchmark.standing_figures import standing_figure
@@ -61,12 +61,7 @@ def main() -> int:
     )
     arguments = parser.parse_intermixed_args()
     try:
-        for file in arguments.write:
-            if file.suffix not in (*FORMATS, *PICTURES):
-                raise BadInput(
-                    f"--write takes files that end in {', '.join([*FORMATS, *PICTURES])}, "
-                    f"not {file}"
-                )
+        check_endings(arguments.write, [*FORMATS, *PICTURES])
         found = _found(arguments)
         for file in arguments.write:
             if file.suffix in PICTURES:

@@ -56,8 +56,10 @@ def layers(network: nn.Module, blank: Tensor) -> dict[str, list[str]]:
         The name of each layer, of its first module or of the block, with its modules' names.
     """
     called = _order_of_calls(network, blank)
-    weighted = [name for name, module in network.named_modules() if _own(module)]
-    weighted.sort(key=lambda name: _when(called, name))
+    own = [name for name, module in network.named_modules() if _own(module)]
+    # What only the whole network contains and nobody calls, as an auxiliary head, is no layer.
+    weighted = [name for name in own if not name or _caller(called, name)]
+    weighted.sort(key=lambda name: called[_caller(called, name)])
     single: dict[str, list[str]] = {}
     waiting: list[str] = []  # vectors before the first matrix
     for name in weighted:
@@ -118,8 +120,8 @@ def _order_of_calls(network: nn.Module, blank: Tensor) -> dict[str, int]:
     return called
 
 
-def _when(called: dict[str, int], name: str) -> int:
-    """Say when a module was called, or else the nearest one around it."""
+def _caller(called: dict[str, int], name: str) -> str:
+    """Name a module that was called, or else the nearest one around it."""
     while name not in called:
         name = name.rpartition(".")[0]
-    return called[name]
+    return name

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from enum import Enum
 
 import torch
 from torch import Tensor
 
 from benchmark.images import upsample
-from benchmark.interfaces import Batch, Truth
+from benchmark.interfaces import Batch, Scores, Truth
 
 Region = Enum("Region", "boxes mask")
 
@@ -29,6 +31,20 @@ def region_of(batch: Batch, row: int, kind: Region) -> Tensor | None:
     else:
         return None
     return found.to(batch.images.device) if found.any() else None
+
+
+def scored(
+    batch: Batch, heatmaps: Tensor, kind: Region, score: Callable[[Tensor, Tensor], float]
+) -> Scores:
+    """Score enlarged heatmaps [H, W] against their objects' pixels [H, W], one by one.
+
+    NaN where it is not known where the target is.
+    """
+    values = []
+    for row, heatmap in enumerate(enlarged(heatmaps, batch.images.shape[-1])):
+        region = region_of(batch, row, kind)
+        values.append(math.nan if region is None else score(heatmap, region))
+    return Scores(torch.tensor(values, dtype=torch.float64), {})
 
 
 def enlarged(heatmaps: Tensor, size: int) -> Tensor:

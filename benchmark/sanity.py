@@ -22,7 +22,7 @@ from benchmark.cell import Cell
 from benchmark.config import load
 from benchmark.errors import BadInput, UnreadableImage
 from benchmark.figure_parts import PICTURES
-from benchmark.files import write_whole
+from benchmark.files import check_endings, write_whole
 from benchmark.sanity_checks import of_cell
 from benchmark.sanity_figures import sanity_figure
 from benchmark.sanity_variants import CHECKS
@@ -134,11 +134,7 @@ def main() -> int:
     )
     arguments = parser.parse_intermixed_args()
     try:
-        allowed = (*PICTURES, ".csv", ".md")
-        if strange := [each for each in arguments.write if each.suffix not in allowed]:
-            raise BadInput(
-                f"--write takes a file that ends in one of {', '.join(allowed)}, got {strange[0]}"
-            )
+        check_endings(arguments.write, (*PICTURES, ".csv", ".md"))
         checks = chosen_checks(arguments.check)
         if any(file.suffix in PICTURES for file in arguments.write) and not (
             {"cascading", "independent"} & set(checks)

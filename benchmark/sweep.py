@@ -28,11 +28,11 @@ class ShowTable(Callback):
         if "experiment" not in config:
             return
         # Needed after a sweep only, and slow to import.
-        from rich.console import Console  # noqa: PLC0415 - as said above
+        from rich.console import Console  # noqa: PLC0415 - after a sweep only
 
-        from benchmark.collect import State  # noqa: PLC0415 - as said above
-        from benchmark.experiment_table import print_table  # noqa: PLC0415 - as said above
-        from benchmark.tracking import Mode, log_table, tracking_of  # noqa: PLC0415 - as said above
+        from benchmark.collect import State  # noqa: PLC0415 - after a sweep only
+        from benchmark.experiment_table import print_table  # noqa: PLC0415 - after a sweep only
+        from benchmark.tracking import Mode, log_table, tracking_of  # noqa: PLC0415 - after a sweep only
 
         try:
             for number, composed in enumerate(swept(config), start=1):

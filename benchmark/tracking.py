@@ -256,7 +256,6 @@ def _sync(tracking: Tracking, path: Path) -> list[str]:
 
 
 if __name__ == "__main__":
-    # Settings are built of the module's own classes, which are not those of the one that is run.
-    from benchmark import tracking  # noqa: PLW0406 - as said above
+    from benchmark import tracking  # noqa: PLW0406 - settings are built of its classes, not these
 
     sys.exit(tracking.main())

@@ -25,7 +25,7 @@ from benchmark import captions
 from benchmark.cell import Cell
 from benchmark.config import build, load, one_line
 from benchmark.constructed_maps import BLURRED, CAUSE, WRONG, ConstructedMaps
-from benchmark.files import write_whole
+from benchmark.files import check_endings, write_whole
 from benchmark.interfaces import BadInput, Batch
 from benchmark.known_curves import in_order, score
 from benchmark.preference import findings, preferences
@@ -140,11 +140,7 @@ def main() -> int:
     )
     arguments = parser.parse_intermixed_args()
     try:
-        for file in arguments.write:
-            if file.suffix not in (".md", ".csv"):
-                raise BadInput(
-                    f"--write takes a file that ends in .md or .csv, not in {file.suffix!r}"
-                )
+        check_endings(arguments.write, (".md", ".csv"))
         verdict = judge(arguments.settings)
         for file in arguments.write:
             table = (

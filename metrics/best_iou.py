@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from benchmark.interfaces import Batch, Classifier, Scores
-from benchmark.regions import Region, enlarged, region_of
+from benchmark.regions import Region, scored
 
 
 @dataclass(frozen=True)
@@ -27,12 +26,7 @@ class BestIoU:
     def __call__(self, model: Classifier, batch: Batch, heatmaps: Tensor) -> Scores:
         """Score heatmaps [B, r, r]: in [0, 1]; NaN where it is not known where the target is."""
         del model
-        large = enlarged(heatmaps, batch.images.shape[-1])
-        values = []
-        for row, heatmap in enumerate(large):
-            region = region_of(batch, row, self.region)
-            values.append(math.nan if region is None else _best(heatmap, region))
-        return Scores(torch.tensor(values, dtype=torch.float64), {})
+        return scored(batch, heatmaps, self.region, _best)
 
 
 def _best(heatmap: Tensor, region: Tensor) -> float:

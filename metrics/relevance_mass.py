@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from benchmark.interfaces import Batch, Classifier, Scores
-from benchmark.regions import Region, enlarged, region_of
+from benchmark.regions import Region, scored
 
 
 @dataclass(frozen=True)
@@ -28,13 +26,11 @@ class RelevanceMass:
     def __call__(self, model: Classifier, batch: Batch, heatmaps: Tensor) -> Scores:
         """Score heatmaps [B, r, r]: in [0, 1]; NaN where it is not known where the target is."""
         del model
-        large = enlarged(heatmaps, batch.images.shape[-1]).double().clamp(min=0)
-        values = []
-        for row, heatmap in enumerate(large):
-            region = region_of(batch, row, self.region)
-            total = float(heatmap.sum())
-            if region is None:
-                values.append(math.nan)
-            else:
-                values.append(float(heatmap[region].sum()) / total if total > 0 else 0.0)
-        return Scores(torch.tensor(values, dtype=torch.float64), {})
+        return scored(batch, heatmaps, self.region, _share)
+
+
+def _share(heatmap: Tensor, region: Tensor) -> float:
+    """Score one heatmap [H, W] against the object's pixels [H, W]."""
+    positive = heatmap.double().clamp(min=0)
+    total = float(positive.sum())
+    return float(positive[region].sum()) / total if total > 0 else 0.0

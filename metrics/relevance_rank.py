@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from benchmark.interfaces import Batch, Classifier, Scores
-from benchmark.regions import Region, enlarged, region_of
+from benchmark.regions import Region, scored
 
 
 @dataclass(frozen=True)
@@ -27,12 +25,7 @@ class RelevanceRank:
     def __call__(self, model: Classifier, batch: Batch, heatmaps: Tensor) -> Scores:
         """Score heatmaps [B, r, r]: in [0, 1]; NaN where it is not known where the target is."""
         del model
-        large = enlarged(heatmaps, batch.images.shape[-1])
-        values = []
-        for row, heatmap in enumerate(large):
-            region = region_of(batch, row, self.region)
-            values.append(math.nan if region is None else _share(heatmap, region))
-        return Scores(torch.tensor(values, dtype=torch.float64), {})
+        return scored(batch, heatmaps, self.region, _share)
 
 
 def _share(heatmap: Tensor, region: Tensor) -> float:

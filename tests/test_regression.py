@@ -13,18 +13,14 @@ from torch.nn import functional
 from toys import batch_of, classifier
 
 from benchmark import curves, images, masking
-from benchmark.attribution import Score
 from benchmark.check import exit_code
-from benchmark.curves import Area, Order, Protocol
+from benchmark.config import build, load
 from benchmark.errors import BadInput
-from benchmark.mask_descent import LineSearch
 from benchmark.masking import Noise
 from benchmark.measured import Measured
 from benchmark.pairing import pairs
 from benchmark.regression import Rules, Verdict, judge
-from benchmark.substrates import Blur
 from methods.controls import Centre
-from methods.igos import IGOS
 from metrics.deletion_insertion import Deletion, Insertion
 
 RULES = Rules(
@@ -263,25 +259,10 @@ def test_a_cell_that_is_not_there_is_refused():
 # taught to read them: wrong steps and missing noise cost I-GOS something there, as on real images.
 
 SIZE, COUNT = 32, 64
-BLUR = Blur(kernel=31, sigma=15.0)
-PROTOCOL = Protocol(Order.native, 32, BLUR, BLUR, Area.trapezoid)
-PLAIN = IGOS(
-    res=16,
-    l1=1.0,
-    tv=10.0,
-    baseline=BLUR,
-    iterations=15,
-    points=20,
-    noise=Noise.rgb,
-    noise_sd=0.3,
-    line_search=LineSearch.clean,
-    step_upper=200.0,
-    step_factor=0.2,
-    step_lower=1e-5,
-    armijo=1e-4,
-    adaptive_l1=False,
-    score=Score.softmax,
-)
+SETTINGS = ("res=16", "method.l1=1.0", "method.tv=10.0", "method.noise_sd=0.3")
+BASELINE = ("baseline.kernel=31", "baseline.sigma=15.0")
+GIVEN = load("method=igos", "protocol.steps=32", *SETTINGS, *BASELINE)
+PLAIN, PROTOCOL = build(GIVEN.method, "method"), build(GIVEN.protocol, "protocol")
 
 
 def pictures(places, seed):

@@ -46,6 +46,13 @@ def found(method, model, batch, *checks):
     return table
 
 
+def test_a_module_that_nobody_calls_is_no_layer():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 3))
+    network.forward = lambda images: nn.Sequential.forward(network[:2], images)
+    network.append(nn.Conv2d(2, 1, 1))
+    assert list(layers(network, torch.zeros(1, 3, 8, 8))) == ["0", "1"]
+
+
 # Similarity
 
 
@@ -344,7 +351,7 @@ def test_the_command_prints_a_table_and_writes_figure_and_numbers(tmp_path, monk
         (["method=gradcam", "--check", "casc"], "--check=casc is unknown: there are cascading, in"),
         (
             ["method=gradcam", "--write", "a.txt"],
-            "one of .png, .jpg, .pdf, .svg, .csv, .md",
+            "end in .png, .jpg, .pdf, .svg, .csv, .md",
         ),
         (["method=gradcam", "--check", "noise", "--write", "a.png"], "a picture shows layers"),
         (["method=gradcam", "res=28", "dataset.limit=1"], "makes 14 x 14 heatmaps"),
