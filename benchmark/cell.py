@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,9 @@ from benchmark.identity import code_hash, fingerprints_of, key_of, library_versi
 from benchmark.interfaces import BadInput, Batch, Dataset, Item, Method, Metric
 from benchmark.loading import batch_of, images_of
 from benchmark.memory import keep_freed_memory
-from benchmark.model_sources import RANDOM, ModelSource, weights_hash
+from benchmark.model_sources import RANDOM, weights_hash
 from benchmark.models import ImageClassifier
+from benchmark.pass_sizes import load_model
 from benchmark.records import RunFolder
 from benchmark.resolution import native_resolution
 from benchmark.resolvers import ABOUT
@@ -51,8 +52,10 @@ class Cell:
     identity: dict[str, Any]  # every setting, weight and line of code that can change a number
 
     @classmethod
-    def open(cls, settings: Settings) -> Cell:
+    def open(cls, settings: Settings, say: Callable[[str], None] = lambda _: None) -> Cell:
         """Build the objects, and name the folder of these exact settings; nothing is written.
+
+        ``say`` is told where other than the asked number of images pass at once.
 
         Raises:
             BadInput: a setting, the data or the weights cannot be used, or do not fit together.
@@ -71,14 +74,14 @@ class Cell:
         for name, metric in metrics.items():
             _one_image(f"metric.{name}.substrate", getattr(metric, "substrate", None))
         dataset.ids()  # what is wrong with the data is said before a network is loaded
-        source: ModelSource = build(settings.model, "model")
-        model = source.load(device_of(settings.device))
+        model = load_model(settings, say)
         if dataset.class_names and len(dataset.class_names) != len(model.class_names):
             raise BadInput(
                 f"model={settings.choices['model']} knows {len(model.class_names)} classes and "
                 f"dataset={settings.choices['dataset']} has {len(dataset.class_names)}"
             )
         attacks = [] if attack is None else [attack]
+        source = build(settings.model, "model")
         things = (method, dataset, baseline, source, model, *attacks)
         made_of = ("benchmark.loading", *modules_of(*things))
         if settings.target.isdecimal() and int(settings.target) >= len(model.class_names):
@@ -205,6 +208,7 @@ class Cell:
             "device": str(self.model.device),
             "input_size": self.model.input_size,
             "torch_threads": torch.get_num_threads(),
+            "pass_batch": self.model.pass_batch,
             "stages": self.stages,
         }
 
@@ -216,25 +220,6 @@ def _one_image(place: str, substrate: object) -> None:
             f"{place}={type(substrate).__name__} is another image for each mask: it can be "
             "substrate@protocol.deletion_substrate=... or ...insertion_substrate=..."
         )
-
-
-def device_of(name: str) -> torch.device:
-    """Turn ``auto``, ``cpu``, ``cuda`` or ``cuda:1`` into a device.
-
-    Raises:
-        BadInput: there is no such device here.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = torch.device("meta")
-    if device.type not in ("cpu", "cuda"):
-        raise BadInput(f"device={name} is unknown: use auto, cpu, cuda or cuda:1")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise BadInput(f"device={name}: there are {torch.cuda.device_count()} CUDA devices here")
-    return device
 
 
 def plain_node(node: DictConfig, without: Sequence[str] = ()) -> dict[str, Any]:

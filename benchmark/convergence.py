@@ -24,14 +24,14 @@ from benchmark.captions import caption, title
 from benchmark.cell import Cell
 from benchmark.config import load
 from benchmark.convergence_figures import convergence_figure
+from benchmark.devices import clock
 from benchmark.errors import BadInput, UnreadableImage
 from benchmark.figure_parts import PICTURES
-from benchmark.files import write_whole
+from benchmark.files import check_endings, write_whole
 from benchmark.images import chunks
 from benchmark.interfaces import Batch
 from benchmark.iterates import Descent
 from benchmark.models import ImageClassifier
-from benchmark.runtime import clock
 
 NOTE = (
     "iterations until near (with a 95 % interval) and seconds are medians, the rest means; passes "
@@ -185,9 +185,7 @@ def main() -> int:
     )
     arguments = parser.parse_intermixed_args()
     try:
-        if strange := [each for each in arguments.write if each.suffix not in (*PICTURES, ".csv")]:
-            allowed = ", ".join((*PICTURES, ".csv"))
-            raise BadInput(f"--write takes a file that ends in one of {allowed}, got {strange[0]}")
+        check_endings(arguments.write, (*PICTURES, ".csv"))
         cell = Cell.open(load(*arguments.overrides))
         table = pd.concat(traces(cell), ignore_index=True)
         facts = " · ".join(f"{key} {value}" for key, value in caption(cell).items())

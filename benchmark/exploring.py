@@ -17,16 +17,17 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torchvision.models import list_models
 
-from benchmark.cell import Cell, device_of
+from benchmark.cell import Cell
 from benchmark.config import build, load
+from benchmark.devices import clock
 from benchmark.errors import BadInput, UnreadableImage
 from benchmark.figure_parts import COLOUR_OF, CURVES, INCHES, draw_axes, overlay, without_ticks
 from benchmark.images import resize_heatmaps
 from benchmark.interfaces import Dataset
 from benchmark.model_sources import SUFFIXES
 from benchmark.models import ImageClassifier
+from benchmark.pass_sizes import load_model
 from benchmark.resolution import native_resolution
-from benchmark.runtime import clock
 
 OWN = ("scenes_vgg", "scenes_resnet")  # models that come with the project
 TOP = 5  # classes offered
@@ -180,8 +181,7 @@ class Explorer:
 @lru_cache(maxsize=2)
 def _loaded(name: str, overrides: tuple[str, ...]) -> ImageClassifier:
     settings = load(*overrides, f"model={name}")
-    model: ImageClassifier = build(settings.model, "model").load(device_of(settings.device))
-    return model
+    return load_model(settings)
 
 
 def _quoted(path: Path) -> str:

@@ -16,7 +16,7 @@ from benchmark.iterates import Search
 from benchmark.masking import Noise, Objective, Term
 from benchmark.substrates import Substrate
 
-LineSearch = Enum("LineSearch", "clean path fixed")
+LineSearch = Enum("LineSearch", "clean carried path fixed")
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,10 @@ class MaskDescent:
     points: int  # S, points on the path to the current composite
     noise: Noise  # on path points; rgb: every channel; red: as the 2019 code of I-GOS
     noise_sd: float  # in normalised colour units
-    line_search: LineSearch  # what the Armijo test looks at; fixed: no test, step is step_upper
-    step_upper: float  # first step tried
+    # What the Armijo test looks at: the objective itself (clean, and carried, which begins one
+    # length above the one taken last), or its noisy path; fixed: no test, the step is step_upper.
+    line_search: LineSearch
+    step_upper: float  # first step tried, and the longest
     step_factor: float  # each further step is this much of the last
     step_lower: float  # below this the step is taken without a test
     armijo: float  # share of the decrease promised by the gradient that must be reached
@@ -88,7 +90,7 @@ class MaskDescent:
         return masks, objective.losses(masks, rows)
 
     def step(
-        self, objective: Objective, masks: Tensor, losses: Tensor
+        self, objective: Objective, masks: Tensor, losses: Tensor, earlier: Search | None = None
     ) -> tuple[Tensor, Tensor, Search]:
         """Take one step against the integrated gradient, of one length for all masks of an image.
 
@@ -98,6 +100,7 @@ class MaskDescent:
             objective: what is minimised.
             masks: [B, m, r, r].
             losses: the objective's terms there [B].
+            earlier: the search of the iteration before; none in the first.
 
         Returns:
             New masks; the terms there as the search measured them, ``losses`` where it did not; and
@@ -109,6 +112,8 @@ class MaskDescent:
         before = objective.penalty(masks, rows) + (path_losses if on_path else losses)
         promised = self.armijo * gradient.flatten(1).square().sum(1)  # [B], per unit of step
         step = torch.full_like(promised, self.step_upper)
+        if self.line_search is LineSearch.carried and earlier is not None:
+            step = (earlier.step / self.step_factor).clamp(max=self.step_upper)
         tests = torch.zeros_like(rows)
         gave_up = torch.zeros_like(rows, dtype=torch.bool)
         masks, losses = masks.clone(), losses.clone()

@@ -219,12 +219,14 @@ def weights_hash(network: nn.Module) -> str:
 
 
 def for_device(pass_batch: dict[str, int], device: torch.device) -> int:
-    """Choose the number of images sent through at once on a device.
+    """Choose the number of images sent through at once on a device; 0 asks for the fastest.
 
     Raises:
-        BadInput: there is none for it, or it is below 1.
+        BadInput: there is none for it, or it is below 0.
     """
     size = pass_batch.get(device.type)
-    if size is None or size < 1:
-        raise BadInput(f"model.pass_batch.{device.type} must be a number of at least 1")
+    if size is None or size < 0:
+        raise BadInput(
+            f"model.pass_batch.{device.type} must be a number of images, or 0 for the fastest"
+        )
     return size

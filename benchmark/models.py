@@ -76,7 +76,7 @@ class ImageClassifier:
         self.pass_batch = pass_batch
         self.activation = activation
         self._layout = layout
-        self._precision = precision
+        self.precision = precision
         torch.backends.cuda.matmul.allow_tf32 = precision is Precision.tf32
         torch.backends.cudnn.allow_tf32 = precision is Precision.tf32
         self.begin_count(1)
@@ -89,7 +89,7 @@ class ImageClassifier:
         if self.device.type == "cpu" and count % CPU_PADDING:
             extra = CPU_PADDING - count % CPU_PADDING
             normalised = torch.cat([normalised, normalised[-1:].expand(extra, -1, -1, -1)])
-        half = {Precision.bf16: torch.bfloat16, Precision.fp16: torch.float16}.get(self._precision)
+        half = {Precision.bf16: torch.bfloat16, Precision.fp16: torch.float16}.get(self.precision)
         with torch.autocast(self.device.type, dtype=half, enabled=half is not None):
             output = self.network(normalised.contiguous(memory_format=self._layout))
         logits: Tensor = output[:count].float()

@@ -8,15 +8,16 @@ from typing import NamedTuple
 import torch
 from rich.table import Table
 
-from benchmark.cell import Cell, device_of
+from benchmark.cell import Cell
 from benchmark.collect import Collected, State, collect
 from benchmark.config import Settings, build, load
+from benchmark.devices import clock
 from benchmark.experiment import Composed
 from benchmark.interfaces import BadInput, Batch
 from benchmark.known_curves import in_order, score
 from benchmark.loading import batch_of
 from benchmark.models import ImageClassifier
-from benchmark.runtime import clock
+from benchmark.pass_sizes import load_model
 
 
 class Cost(NamedTuple):
@@ -66,7 +67,7 @@ def plan(composed: Composed) -> Table:
         count = max(left.explain, *left.score.values(), 0)
         name = str(settings.model)
         if name not in speeds:
-            speeds[name] = speed(build(settings.model, "model").load(device_of(settings.device)))
+            speeds[name] = speed(load_model(settings))
         try:
             cost = count_passes(settings, small, batch)
         except BadInput as error:

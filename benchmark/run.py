@@ -11,13 +11,14 @@ from torch import Tensor
 from benchmark import captions, loading
 from benchmark.cell import Cell
 from benchmark.config import Settings
+from benchmark.devices import clock, peak_memory, reset_peak_memory
 from benchmark.identity import environment
 from benchmark.images import resize_heatmaps
 from benchmark.interfaces import BadInput, Batch, Item, UnreadableImage
 from benchmark.known_curves import in_order, score, stacked
+from benchmark.pass_sizes import free_memory, halve, is_out_of_memory
 from benchmark.records import Outcome, RunFolder
 from benchmark.resolution import native_resolution
-from benchmark.runtime import clock, peak_memory, reset_peak_memory
 from benchmark.stages import Stage
 
 
@@ -43,13 +44,29 @@ def run(settings: Settings, watcher: Watcher) -> tuple[RunFolder, Outcome]:
     Raises:
         BadInput: a setting, the data, the model or a method's output cannot be used.
     """
-    cell = Cell.open(settings)
-    native = native_resolution(cell.method, cell.model)
-    if native is not None:
-        settings.check_resolution(native)
-    cell.folder.claim(cell.identity)
-    with cell.folder.lock():
-        return _Run(cell, watcher).complete()
+    say = watcher.warn
+    while True:
+        cell = Cell.open(settings, say)
+        native = native_resolution(cell.method, cell.model)
+        if native is not None:
+            settings.check_resolution(native)
+        cell.folder.claim(cell.identity)
+        try:
+            with cell.folder.lock():
+                return _Run(cell, watcher).complete()
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            whole, half = cell.model.pass_batch, halve(settings, cell.model)
+        # Other sums are rounded otherwise, so what follows has a key, and a folder, of its own.
+        watcher.warn(f"out of memory: {half} images pass at once from here on, not {whole}")
+        say = _nothing
+        del cell
+        free_memory()
+
+
+def _nothing(_message: str) -> None:
+    """Say nothing: the watcher knows."""
 
 
 class _Run:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import cycle, islice
@@ -15,9 +13,9 @@ from omegaconf import DictConfig
 from benchmark.captions import caption
 from benchmark.cell import Cell
 from benchmark.config import Settings, build
+from benchmark.devices import clock, device_name, peak_memory, reset_peak_memory
 from benchmark.identity import environment
 from benchmark.interfaces import BadInput
-from benchmark.models import ImageClassifier
 from benchmark.records import RunFolder
 from benchmark.resolution import native_resolution
 
@@ -97,7 +95,7 @@ def measure(settings: Settings, done: Callable[[str], None]) -> tuple[RunFolder,
         settings.check_resolution(native)
     cell.folder.claim(cell.identity)
     device = cell.model.device
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    name = device_name(device)
     with cell.folder.lock():
         start = cell.folder.begin({**cell.provenance(), **environment()})
         entry = {
@@ -109,23 +107,3 @@ def measure(settings: Settings, done: Callable[[str], None]) -> tuple[RunFolder,
         }
         cell.folder.log(entry)
     return cell.folder, entry
-
-
-def clock(model: ImageClassifier) -> float:
-    """Seconds, once the device has done what it was told."""
-    if model.device.type == "cuda":
-        torch.cuda.synchronize(model.device)
-    return time.perf_counter()
-
-
-def reset_peak_memory(model: ImageClassifier) -> None:
-    """Begin to watch a GPU's memory anew."""
-    if model.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(model.device)
-
-
-def peak_memory(model: ImageClassifier) -> int:
-    """Bytes at most in use: of the device since the reset, or by this process so far."""
-    if model.device.type == "cuda":
-        return torch.cuda.max_memory_allocated(model.device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -54,6 +54,8 @@ class Screen:
         """Start the bar."""
         if done:
             self.console.print(f"{done} of {total} images are in the records already")
+        for task in self.progress.task_ids:  # of an attempt that ran out of memory
+            self.progress.remove_task(task)
         self.progress.start()
         self.task = self.progress.add_task(escape(title), total=total, completed=done)
 

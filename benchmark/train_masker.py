@@ -19,8 +19,8 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from benchmark import loading
-from benchmark.cell import device_of
 from benchmark.config import build, composed, one_line
+from benchmark.devices import device_of
 from benchmark.interfaces import BadInput, Dataset
 from benchmark.masker import find_maps
 from benchmark.masker_files import COMMAND, own_file, save

@@ -44,12 +44,12 @@ class IGOS(MaskDescent):
         )
         masks, losses = self.start(objective)  # [B, 1, r, r] and [B]
         yield Iterate(objective, masks)
-        untouched = losses
+        untouched, search = losses, None
         for iteration in range(self.iterations):
             if self.adaptive_l1:
                 moved = (untouched - losses).abs()
                 objective.l1 = relaxed_l1(objective.l1, iteration, moved)
-            masks, losses, search = self.step(objective, masks, losses)
+            masks, losses, search = self.step(objective, masks, losses, search)
             if self.adaptive_l1 and self.line_search is LineSearch.fixed:
                 losses = objective.losses(masks, objective.all_rows)
             yield Iterate(objective, masks, search)

@@ -48,6 +48,7 @@ class IGOSPlus(MaskDescent):
         objective = self.objective(model, batch, terms, smoothness)
         masks, losses = self.start(objective)  # [B, 1, r, r] and [B]
         yield Iterate(objective, masks)
+        search = None
         for _ in range(self.iterations):
-            masks, losses, search = self.step(objective, masks, losses)
+            masks, losses, search = self.step(objective, masks, losses, search)
             yield Iterate(objective, masks, search)

@@ -57,6 +57,7 @@ class IGOSPlusPlus(MaskDescent):
         objective = self.objective(model, batch, terms, smoothness)
         masks, losses = self.start(objective, count=2)  # [B, 2, r, r] and [B]
         yield Iterate(objective, masks)
+        search = None
         for _ in range(self.iterations):
-            masks, losses, search = self.step(objective, masks, losses)
+            masks, losses, search = self.step(objective, masks, losses, search)
             yield Iterate(objective, masks, search)

@@ -21,7 +21,7 @@ from methods.igos import IGOS
 
 SIDE = 4
 CENTRE = 0.6  # where the parabola has its bottom, as a share of the way from black to white
-OPTIMISERS = ("igos", "igos_plus", "igos_plus_plus", "mask")
+OPTIMISERS = ("igos", "igos_fast", "igos_plus", "igos_plus_plus", "mask")
 
 
 def parabola(first_share, **changes):
@@ -231,7 +231,7 @@ def test_the_command_prints_a_table_and_writes_figure_and_numbers(tmp_path, monk
     [
         (["method=gradcam", "res=14", "dataset.limit=1"], "method=gradcam shows no iterations"),
         (["method=igoss"], "there is no method=igoss"),
-        (["method=igos", "--write", "way.txt"], r"ends in one of .png, .jpg, .pdf, .svg, .csv"),
+        (["method=igos", "--write", "way.txt"], r"end in .png, .jpg, .pdf, .svg, .csv"),
     ],
 )
 def test_what_has_no_convergence_is_refused_in_one_line(monkeypatch, capsys, arguments, message):

@@ -69,6 +69,7 @@ class Slow:
         self.baseline = method.baseline(model, batch_of(image[None]))[0].double()
         self.matrix = bilinear_matrix(image.shape[-1], method.res)
         self.l1 = method.l1
+        self.taken = None  # length of the last step
 
     def score(self, image):
         logits = self.network(((image - self.mean) / self.std)[None])[0]
@@ -104,6 +105,8 @@ class Slow:
 
     def step(self, mask):
         gradient, alpha = self.gradient(mask), self.method.step_upper
+        if self.method.line_search is LineSearch.carried and self.taken:
+            alpha = min(alpha, self.taken / self.method.step_factor)
         trials = 0
         while True:
             trial = (mask - alpha * gradient).clamp(0, 1)
@@ -114,6 +117,7 @@ class Slow:
                 or self.measure(trial) <= bound
                 or alpha < self.method.step_lower
             ):
+                self.taken = alpha
                 return trial, trials
             alpha *= self.method.step_factor
 
@@ -149,6 +153,13 @@ VARIANTS = {
     "without total variation": {"tv": 0.0},
     "without l1": {"l1": 0.0},
     "with one point": {"points": 1},
+    "with steps carried over": {"line_search": LineSearch.carried},
+    "with steps carried over from short ones": {
+        "line_search": LineSearch.carried,
+        "step_upper": 50.0,
+        "step_factor": 0.5,
+        "armijo": 0.3,
+    },
     "with the search on the path": {"line_search": LineSearch.path},
     "with a fixed step": {"line_search": LineSearch.fixed, "step_upper": 2.0},
     "with the logit": {"score": Score.logit, "l1": 1.0},
