@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -44,7 +44,7 @@ def run(settings: Settings, watcher: Watcher) -> tuple[RunFolder, Outcome]:
     Raises:
         BadInput: a setting, the data, the model or a method's output cannot be used.
     """
-    say = watcher.warn
+    say: Callable[[str], None] = watcher.warn
     while True:
         cell = Cell.open(settings, say)
         native = native_resolution(cell.method, cell.model)

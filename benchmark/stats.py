@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr, ndtri
-from scipy.stats import bootstrap
 
-AT_ONCE = 100_000  # draws; few enough to stay in a processor's cache, which is three times faster
+AT_ONCE = 1_000_000  # draws made, and multiplied, at once; more would not be faster
+KEPT = 100_000_000  # draws of one byte kept for the next means over as many images
 
 
 class Mean(NamedTuple):
@@ -30,21 +32,36 @@ def mean_interval(values: ArrayLike, seed: int = 0, resamples: int = 9999) -> Me
 
     Source: Efron & Tibshirani (1993), An Introduction to the Bootstrap, chapter 14.
     """
-    present = np.asarray(values, dtype=float)
-    present = present[~np.isnan(present)]
-    n = len(present)
-    if n == 0:
-        return Mean(np.nan, np.nan, np.nan, 0)
-    value = float(present.mean())
-    if n == 1:
-        return Mean(value, np.nan, np.nan, n)
-    if np.ptp(present) == 0:
-        return Mean(value, value, value, n)
-    source = np.random.default_rng(seed)
-    interval = bootstrap(
-        (present,), np.mean, n_resamples=resamples, rng=source, batch=max(1, AT_ONCE // n)
-    ).confidence_interval
-    return Mean(value, float(interval.low), float(interval.high), n)
+    return mean_intervals({"": values}, seed, resamples)[""]
+
+
+def mean_intervals(
+    columns: Mapping[str, ArrayLike], seed: int = 0, resamples: int = 9999
+) -> dict[str, Mean]:
+    """Average each of several columns of per-image values as ``mean_interval`` does, but faster.
+
+    Columns that miss the same images share the draws, which for thousands of images take longer
+    than everything else.
+    """
+    arrays = {name: np.asarray(values, dtype=float) for name, values in columns.items()}
+    present = {name: ~np.isnan(values) for name, values in arrays.items()}
+    alike: dict[bytes, list[str]] = {}
+    found: dict[str, Mean] = {}
+    for name, values in arrays.items():
+        kept = values[present[name]]
+        value = float(kept.mean()) if len(kept) else np.nan
+        if len(kept) < 2:
+            found[name] = Mean(value, np.nan, np.nan, len(kept))
+        elif np.ptp(kept) == 0:
+            found[name] = Mean(value, value, value, len(kept))
+        else:
+            alike.setdefault(present[name].tobytes(), []).append(name)
+    for names in alike.values():
+        rows = np.stack([arrays[name][present[name]] for name in names], axis=1)
+        band = mean_band(rows, seed, resamples)
+        for name, value, low, high in zip(names, *band, strict=True):
+            found[name] = Mean(float(value), float(low), float(high), len(rows))
+    return {name: found[name] for name in columns}
 
 
 def class_mean_interval(
@@ -130,29 +147,37 @@ def mean_band(curves: ArrayLike, seed: int = 0, resamples: int = 1999) -> Band:
     low, high = value.copy(), value.copy()
     differs = np.ptp(curves, axis=0) > 0
     if differs.any():
-        own, source = curves[:, differs], np.random.default_rng(seed)
+        own = curves[:, differs]
         low[differs], high[differs] = _corrected(
-            value[differs], _rows_drawn(own, resamples, source), own - value[differs]
+            value[differs], _rows_drawn(own, resamples, seed), own - value[differs]
         )
     return Band(value, low, high)
 
 
-def _rows_drawn(
-    rows: NDArray[np.float64], resamples: int, source: np.random.Generator
-) -> NDArray[np.float64]:
+def _rows_drawn(rows: NDArray[np.float64], resamples: int, seed: int) -> NDArray[np.float64]:
     """Draw as many of the rows [N, K] as there are, with replacement, and average: [resamples, K].
 
     How often each row comes, times the rows, is their sum: one product instead of N rows gathered.
     """
     n = len(rows)
-    at_once = max(1, 10 * AT_ONCE // n)  # where others want the processor, products wait
-    parts = []
+    drawn = _kept(n, resamples, seed) if n * resamples <= KEPT else _often(n, resamples, seed)
+    return np.concatenate([often.astype(float) @ rows / n for often in drawn])
+
+
+@lru_cache(maxsize=4)
+def _kept(n: int, resamples: int, seed: int) -> list[NDArray[np.uint8]]:
+    return list(_often(n, resamples, seed))
+
+
+def _often(n: int, resamples: int, seed: int) -> Iterator[NDArray[np.uint8]]:
+    """Yield how often each of n rows comes in each draw of n: [draws, n] at a time."""
+    source = np.random.default_rng(seed)
+    at_once = max(1, AT_ONCE // n)
     for begin in range(0, resamples, at_once):
         size = min(at_once, resamples - begin)
         places = source.integers(0, n, (size, n)) + n * np.arange(size)[:, None]
         often = np.bincount(places.ravel(), minlength=size * n).reshape(size, n)
-        parts.append(often @ rows / n)
-    return np.concatenate(parts)
+        yield often.astype(np.uint8 if often.max() < 256 else np.int64)
 
 
 def _corrected(

@@ -9,7 +9,7 @@ import pandas as pd
 
 from benchmark.records import Outcome, RunFolder
 from benchmark.stages import Stage
-from benchmark.stats import Mean, class_mean_interval, mean_interval
+from benchmark.stats import Mean, class_mean_interval, mean_intervals
 
 
 def per_image(
@@ -55,7 +55,7 @@ def summary(table: pd.DataFrame, metrics: Sequence[str]) -> dict[str, Mean]:
     columns = {metric: table[metric] for metric in metrics}
     columns["seconds"] = timed if len(timed) else table["seconds"]
     columns |= {name: table[name] for name in ("forward_passes", "backward_passes")}
-    return {name: mean_interval(values) for name, values in columns.items()}
+    return mean_intervals(columns)
 
 
 def class_means(table: pd.DataFrame, metrics: Sequence[str]) -> dict[str, Mean]:

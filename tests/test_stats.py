@@ -211,3 +211,27 @@ def test_a_band_has_no_width_where_all_curves_agree_and_is_unknown_for_one_curve
     alone = mean_band(curves[:1])
     assert np.isnan([*alone.low, *alone.high]).all()
     assert alone.value == pytest.approx(curves[0])
+
+
+def test_columns_together_have_the_intervals_of_each_by_itself():
+    some = FIXED.copy()
+    some[3] = np.nan
+    columns = {
+        "all": FIXED,
+        "some": some,
+        "constant": np.ones_like(FIXED),
+        "others": FIXED**2,
+        "none": np.full_like(FIXED, np.nan),
+    }
+    together = mean_intervals(columns, seed=3, resamples=500)
+    assert list(together) == list(columns)
+    for name, values in columns.items():
+        alone = mean_interval(values, seed=3, resamples=500)
+        assert together[name] == pytest.approx(alone, abs=1e-12, nan_ok=True)
+
+
+def test_draws_too_many_to_be_kept_give_the_same_interval(monkeypatch):
+    kept = mean_interval(FIXED, seed=8, resamples=300)
+    monkeypatch.setattr(stats, "KEPT", 0)
+    monkeypatch.setattr(stats, "AT_ONCE", 7 * len(FIXED))
+    assert mean_interval(FIXED, seed=8, resamples=300) == pytest.approx(kept, abs=1e-12)
