@@ -17,35 +17,54 @@ from omegaconf.errors import OmegaConfBaseException
 from benchmark.config import Settings, one_line, plain, prepare, settings_of
 from benchmark.errors import BadInput, UnreadableImage
 from benchmark.experiment import cell_of
+from benchmark.gpus import take_gpu
 from benchmark.records import note_failure
 from benchmark.resolvers import CONF
-from benchmark.sweep import unfinished
+from benchmark.stopping import AGAIN, Stopped, stopping
+from benchmark.sweep import JobFailed, ShowTable, is_away, unfinished
 
+AFTERWARDS = "when the others have ended, the same command continues"
 refused: list[str] = []  # what was wrong with cells of this start; the others are still run
 crashed: list[str] = []  # tracebacks of cells that failed by no fault of the input
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def entry(config: DictConfig) -> None:
-    """Run one cell and show its row; under ``--multirun`` Hydra calls this once per cell."""
+    """Run one cell and show its row; under ``--multirun`` Hydra calls this once per job.
+
+    Raises:
+        JobFailed: in a process of a launcher's, which has no other way to tell the command.
+    """
     settings: Settings | None = None
     many = "experiment" in config
+    away = is_away(HydraConfig.get())
     try:
+        if away:
+            prepare()
+            take_gpu()
+            os.chdir(HydraConfig.get().runtime.cwd)  # where the command was given
         node = OmegaConf.structured(HydraConfig.get())
         settings = (cell_of if many else settings_of)(config, node)
         from benchmark.show import Screen  # noqa: PLC0415 - torch is slow: refuse first
 
-        Screen().run(settings)
+        with stopping():
+            Screen().run(settings)
     except (BadInput, UnreadableImage, OSError) as error:
         refuse(error)
         if settings and many:
             keep(settings, refused[-1])
+        if away:
+            raise JobFailed(refused[-1], 2) from None
     except Exception as error:  # ours: of one cell it must not stop the others, else it is raised
-        if not (settings and many):
+        if not (settings and many) and not away:
             raise
-        keep(settings, f"{type(error).__name__}: {error}")
+        text = f"{type(error).__name__}: {error}"
+        if settings and many:
+            keep(settings, text)
         crashed.append(traceback.format_exc())  # the other cells are still run
         print(crashed[-1], file=sys.stderr)
+        if away:
+            raise JobFailed(text, 1) from None
 
 
 def refuse(error: Exception) -> None:
@@ -66,19 +85,39 @@ def keep(settings: Settings, error: str) -> None:
 
 
 def main() -> int:
-    """Run the command line; return its exit code: 0, 2 for bad input, 1 for an error of ours."""
+    """Run the command line; return its exit code.
+
+    Returns:
+        0; 2 for bad input or cells that are not done; 1 for an error of ours, or of a launcher's;
+        ``AGAIN`` where the process was told to stop.
+    """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of being printed by Hydra
     refused.clear()
     crashed.clear()
     unfinished.clear()
+    ShowTable.begun = None
     try:
         prepare()
-        entry()
+        with stopping():
+            entry()
+    except JobFailed as error:  # the first; the others have run, too
+        (refused if error.code == 2 else crashed).append(str(error))
+        ShowTable.end()
     except (BadInput, HydraException, OmegaConfBaseException) as error:
         refuse(error)
     except KeyboardInterrupt:
         print("benchmark: stopped; the same command continues here", file=sys.stderr)
         return 130
+    except Stopped as signal:
+        print(f"benchmark: stopped by {signal}; the same command continues here", file=sys.stderr)
+        return AGAIN
+    except Exception as error:
+        if not ShowTable.is_away():
+            raise
+        text = (str(error).strip().splitlines() or [""])[0]
+        crashed.append(f"{type(error).__name__}: {text}")
+        print(f"benchmark: a job was lost, {crashed[-1]}; {AFTERWARDS}", file=sys.stderr)
+        ShowTable.end()
     return 1 if crashed else 2 if refused or unfinished else 0
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from benchmark.attack import Attack
 from benchmark.config import LABEL, PREDICTED, Resize, Settings, build, plain
 from benchmark.curves import Imputer
+from benchmark.downloads import one_at_a_time
 from benchmark.files import file_digest
 from benchmark.identity import code_hash, fingerprints_of, key_of, library_versions, modules_of
 from benchmark.interfaces import BadInput, Batch, Dataset, Item, Method, Metric
@@ -74,7 +75,8 @@ class Cell:
         for name, metric in metrics.items():
             _one_image(f"metric.{name}.substrate", getattr(metric, "substrate", None))
         dataset.ids()  # what is wrong with the data is said before a network is loaded
-        model = load_model(settings, say)
+        with one_at_a_time():
+            model = load_model(settings, say)
         if dataset.class_names and len(dataset.class_names) != len(model.class_names):
             raise BadInput(
                 f"model={settings.choices['model']} knows {len(model.class_names)} classes and "

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,7 +29,7 @@ from benchmark.experiment import read
 from benchmark.files import check_endings, write_whole
 from benchmark.measured import Measured
 from benchmark.pairing import pairs
-from benchmark.records import RunFolder
+from benchmark.records import folders, now
 from benchmark.regression import Finding, Rules, Verdict, judge
 from benchmark.timed_pair import time_pair
 
@@ -187,8 +186,8 @@ def _measured(asked: Asked) -> list[Measured]:
         if ended := subprocess.run([sys.executable, *command], check=False).returncode:
             raise BadInput(f"the candidate could not be run whole: exit code {ended}, see above")
     found = measured.of_experiment(experiment)
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    if later := [each for each in found if each.made["time"] > now]:
+    moment = now()
+    if later := [each for each in found if each.made["time"] > moment]:
         raise BadInput(
             f"{later[0].run} was run in the future, at {later[0].made['time']}, and would hide "
             "every later run: set the clock right, or give results=... a new folder"
@@ -205,10 +204,11 @@ def _command(asked: Asked) -> list[str]:
     place = ["--config-dir", str(Path(asked.folder).resolve())] if asked.folder else []
     if not Path(asked.candidate).is_dir():
         return [*place, "--multirun", f"+experiment={asked.candidate}", *asked.others]
-    runs = [RunFolder(each.parent) for each in Path(asked.candidate).glob("**/settings.json")]
+    runs = folders(Path(asked.candidate))
     if len(runs) != 1:
         raise BadInput(f"--time takes an experiment or one run; {asked.candidate} has {len(runs)}")
-    return [*place, *runs[0].started()["settings"]["overrides"]]
+    given = runs[0].started()["settings"]["overrides"]
+    return [*place, *(each for each in given if not each.startswith(("shard=", "shards=")))]
 
 
 def _accept(asked: Asked, cells: list[Measured]) -> int:

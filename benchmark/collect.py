@@ -14,7 +14,8 @@ from benchmark.config import Settings, plain
 from benchmark.errors import BadInput
 from benchmark.experiment import Average, Composed, Experiment
 from benchmark.files import file_digest
-from benchmark.records import RunFolder, failures, outcome_of
+from benchmark.progress import progress
+from benchmark.records import RunFolder, failures, folders, outcome_of
 from benchmark.resolvers import ABOUT
 from benchmark.stages import Row
 from benchmark.stats import Mean
@@ -35,7 +36,9 @@ FILES = {
     "manifest",
     ABOUT,
 }
-PLACES = FILES | {"device", "batch_size", "pass_batch"}  # and where, and how fast, it is computed
+SHARING = {"shard", "shards", "claims"}  # among which processes a cell is divided
+# And where, and how fast, it is computed.
+PLACES = FILES | SHARING | {"device", "batch_size", "pass_batch"}
 # What every cell has, and after it what timed cells have.
 COSTS = ("seconds", "forward_passes", "backward_passes", "throughput", "memory")
 
@@ -121,8 +124,7 @@ def _median(values: list[float]) -> Mean:
 
 
 def _runs(results: Path) -> Iterator[_Run]:
-    for settings in sorted(results.glob("**/settings.json")):
-        folder = RunFolder(settings.parent)
+    for folder in folders(results):
         yield from (_Run(folder, start, end) for start, end in folder.starts())
 
 
@@ -141,8 +143,8 @@ def _look_up(
     if failed and (not same or failed[-1]["time"] >= same[-1].start["time"]):
         return nothing._replace(state=State.failed, note=failed[-1]["error"])
     if same:
-        explained = len(same[-1].folder.stage("heatmaps").rows)
-        return nothing._replace(state=State.partial, note=f"{explained} images so far")
+        far = progress(same[-1].folder, same[-1].start)
+        return nothing._replace(state=State.partial, note=far)
     return nothing
 
 
@@ -182,7 +184,7 @@ def _covers(run: _Run, wanted: Row, digest: str) -> bool:
 
 def _same(own: Row, wanted: Row, without: Sequence[str]) -> bool:
     metrics = own.get("metric", {})
-    where = PLACES if wanted["runtime"] is None else FILES
+    where = PLACES if wanted["runtime"] is None else FILES | SHARING
     return _essence(own, {*where, *without}) == _essence(wanted, {*where, *without}) and all(
         metrics.get(name) == node for name, node in wanted["metric"].items()
     )

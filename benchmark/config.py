@@ -26,11 +26,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 from benchmark.errors import BadInput
 from benchmark.resolvers import ABOUT, CONF, register_resolvers
+from benchmark.shards import Shard
 from benchmark.torchvision_configs import TorchvisionConfigs
 
 GROUPS = ("method", "model", "dataset", "protocol", "attack")
 OF_EXPERIMENTS = ("experiment", "n", "cell")  # what a sweep's table is made of, which no cell sees
 
+# Hydra's launchers for other processes, and the extra of pyproject.toml that each is in.
+EXTRAS = {"joblib": "joblib", "submitit_slurm": "slurm", "ray": "ray"}
 PREDICTED, LABEL = "predicted", "label"  # targets that differ from image to image
 Resize = Enum("Resize", "refuse area bilinear")
 
@@ -52,6 +55,9 @@ class Settings:
     target: str  # the class to explain: predicted, label, or a class's number
     seed: int
     batch_size: int  # images explained together
+    shards: int  # parts of the images, for as many processes
+    shard: int | None  # which of them to explain, from 0 on; None: there is one
+    claims: DictConfig  # how processes on one cell keep out of each other's way
     device: str  # auto, cpu, cuda, cuda:1
     results: str
     wandb: DictConfig  # how results are logged to Weights & Biases; no result depends on it
@@ -60,11 +66,25 @@ class Settings:
     overrides: list[str]  # as the user gave them
 
     def __post_init__(self) -> None:
-        for name, least in (("res", 1), ("seed", 0), ("batch_size", 1)):
+        for name, least in (("res", 1), ("seed", 0), ("batch_size", 1), ("shards", 1)):
             if getattr(self, name) < least:
                 raise BadInput(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if self.shard is None and self.shards > 1:
+            raise BadInput(f"shards={self.shards} needs shard=, a number from 0 to {self.last}")
+        if self.shard is not None and not 0 <= self.shard <= self.last:
+            raise BadInput(f"shard={self.shard}: shards={self.shards} end with {self.last}")
         if self.target not in (PREDICTED, LABEL) and not self.target.isdecimal():
             raise BadInput(f"target={self.target} is none of predicted, label or a class's number")
+
+    @property
+    def last(self) -> int:
+        """The number of the last shard."""
+        return self.shards - 1
+
+    @property
+    def part(self) -> Shard:
+        """Which of the chosen images to explain."""
+        return Shard(self.shard or 0, self.shards)
 
     def check_resolution(self, native: int) -> None:
         """Refuse heatmaps of ``native`` cells where others are asked for and no way is named.
@@ -204,10 +224,7 @@ def one_line(error: BaseException) -> str:
     """Say in one line what OmegaConf or Hydra said in several."""
     if isinstance(error, MissingConfigException) and "/" in str(error.missing_cfg_file):
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
-        also = " or any classifier of torchvision" if group == "model" else ""
-        # Of a list, as of metrics, Hydra does not say what there is.
-        known = error.options or sorted(each.stem for each in (CONF / group).glob("*.yaml"))
-        return f"there is no {group}={choice}: choose one of {', '.join(known)}{also}"
+        return _missing(group, choice, error.options)
     text = str(error)
     if lacking := re.match(r"Interpolation key 'method\.(\w+)' not found", text):
         return f"a setting is taken from method.{lacking[1]}, which this method has not"
@@ -227,6 +244,16 @@ def one_line(error: BaseException) -> str:
     _, _, text = text.rpartition("while resolving interpolation: ")
     key = keys[0] if keys else ""
     return f"{key}: {text}" if key and key not in text else text
+
+
+def _missing(group: str, choice: str, options: Sequence[str] | None) -> str:
+    """Say what there is instead of a choice."""
+    if group == "hydra/launcher" and choice in EXTRAS:
+        return f'hydra/launcher={choice} comes with pip install -e ".[{EXTRAS[choice]}]"'
+    also = " or any classifier of torchvision" if group == "model" else ""
+    # Of a list, as of metrics, Hydra does not say what there is.
+    known = options or sorted(each.stem for each in (CONF / group).glob("*.yaml"))
+    return f"there is no {group}={choice}: choose one of {', '.join(known)}{also}"
 
 
 def _items(node: DictConfig) -> dict[str, Any]:

@@ -117,7 +117,7 @@ def read(name: str, overrides: Sequence[str], folder: str | None = None) -> Comp
     if "/" in name:
         raise BadInput(f"there is no folder {name}, and experiments have names such as table1")
     folder = str(Path(folder).resolve()) if folder else ""
-    given = [f"+experiment={name}", *overrides]
+    given = [f"+experiment={name}", *_whole(overrides)]
     config, _ = composed("config", [*places(folder), *given])
     experiment = experiment_of(config)
     check_free(experiment, given)
@@ -133,12 +133,14 @@ def cell_of(config: DictConfig, hydra: DictConfig) -> Settings:
     experiment = experiment_of(config)
     if "cell" not in config:
         raise BadInput("an experiment has many cells: add --multirun")
-    given = [each for each in hydra.overrides.task if not each.startswith("+cell=")]
+    given = [each for each in hydra.overrides.task if not each.startswith(("+cell=", "shard="))]
     name = str(hydra.runtime.choices["experiment"])
     cells = list(experiment.cells())
     if not isinstance(config.cell, int) or not 0 <= config.cell < len(cells):
         raise BadInput(f"cell={config.cell}: the experiment has the cells 0 to {len(cells) - 1}")
     row, column = cells[config.cell]
+    if config.shard is not None:  # once, as the last of those that the sweep has put together
+        given.append(f"shard={config.shard}")
     return Composed(name, experiment, given, _folder_of(hydra)).settings(row, column)
 
 
@@ -147,11 +149,16 @@ def swept(config: DictConfig) -> list[Composed]:
     hydra = config.hydra
     overrides = [
         _values(each)
-        for each in OverridesParser.create().parse_overrides(list(hydra.overrides.task))
+        for each in OverridesParser.create().parse_overrides(_whole(hydra.overrides.task))
         if each.key_or_group != "experiment"
     ]
     name = str(hydra.runtime.choices["experiment"])
     return [read(name, list(given), _folder_of(hydra)) for given in product(*overrides)]
+
+
+def _whole(overrides: Sequence[str]) -> list[str]:
+    """Leave out into how many parts cells are divided: a table is of whole ones."""
+    return [each for each in overrides if not each.startswith(("shard=", "shards="))]
 
 
 def _folder_of(hydra: DictConfig) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -11,9 +12,9 @@ from benchmark.errors import BadInput
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file so that a reader sees all of it or none of it."""
+    """Write a file so that a reader sees all of it or none of it, whoever else writes it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
     with unfinished.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()

@@ -9,6 +9,7 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from benchmark.errors import BadInput
+from benchmark.gpus import workers
 
 ABOUT = "_about_"  # what a method's YAML says of it to people; no result depends on it
 CONF = Path(__file__).resolve().parent.parent / "conf"
@@ -21,6 +22,8 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("wandb_mode", _wandb_mode, replace=True)
     OmegaConf.register_new_resolver("conf", lambda name: str(CONF / name), replace=True)
     OmegaConf.register_new_resolver("cells", _cells, replace=True)
+    OmegaConf.register_new_resolver("workers", workers, replace=True)
+    OmegaConf.register_new_resolver("each_shard", _each_shard, replace=True)
 
 
 def _by_res(res: int, values: DictConfig, *, _node_: Any) -> Any:
@@ -47,6 +50,14 @@ def _cells(node: DictConfig, given: Sequence[str]) -> str:
     experiment = experiment_of(OmegaConf.create({"experiment": node}))
     check_free(experiment, given)
     return ",".join(str(number) for number, _ in enumerate(experiment.cells()))
+
+
+def _each_shard(shards: int, given: Sequence[str]) -> str:
+    """Number the shards of every cell of a sweep, unless the command line names some itself."""
+    named = any(each.startswith("shard=") for each in given)
+    if named or not isinstance(shards, int) or shards == 1:
+        return "null"
+    return ",".join(map(str, range(shards)))
 
 
 def about_methods() -> dict[str, dict[str, str]]:

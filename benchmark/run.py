@@ -10,14 +10,15 @@ from torch import Tensor
 
 from benchmark import captions, loading
 from benchmark.cell import Cell
-from benchmark.config import Settings
+from benchmark.claims import Claims, Pace
+from benchmark.config import Settings, build
 from benchmark.devices import clock, peak_memory, reset_peak_memory
 from benchmark.identity import environment
 from benchmark.images import resize_heatmaps
 from benchmark.interfaces import BadInput, Batch, Item, UnreadableImage
 from benchmark.known_curves import in_order, score, stacked
 from benchmark.pass_sizes import free_memory, halve, is_out_of_memory
-from benchmark.records import Outcome, RunFolder
+from benchmark.records import PART, Outcome, Part, RunFolder
 from benchmark.resolution import native_resolution
 from benchmark.stages import Stage
 
@@ -38,8 +39,14 @@ class Watcher(Protocol):
         ...
 
 
-def run(settings: Settings, watcher: Watcher) -> tuple[RunFolder, Outcome]:
-    """Explain and score every chosen image that is not yet in the records.
+def run(settings: Settings, watcher: Watcher) -> tuple[RunFolder, Outcome | Part]:
+    """Explain and score every chosen image of the shard that is not yet in the records.
+
+    Others may work on the same cell: what they are at is left to them, and what they have done is
+    not done again.
+
+    Returns:
+        The folder, and what was completed there: the cell, or a part of it.
 
     Raises:
         BadInput: a setting, the data, the model or a method's output cannot be used.
@@ -52,8 +59,8 @@ def run(settings: Settings, watcher: Watcher) -> tuple[RunFolder, Outcome]:
             settings.check_resolution(native)
         cell.folder.claim(cell.identity)
         try:
-            with cell.folder.lock():
-                return _Run(cell, watcher).complete()
+            with cell.folder.shared(always=settings.part.shards > 1) as folder:
+                return cell.folder, _Run(cell, folder, watcher).complete()
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -72,29 +79,44 @@ def _nothing(_message: str) -> None:
 class _Run:
     """One start of a cell: what it has found, and what it does about it."""
 
-    def __init__(self, cell: Cell, watcher: Watcher) -> None:
-        self.cell, self.watcher = cell, watcher
-        self.explained = cell.folder.stage("heatmaps")
+    def __init__(self, cell: Cell, folder: RunFolder, watcher: Watcher) -> None:
+        self.cell, self.folder, self.watcher = cell, folder, watcher
+        self.explained = folder.stage("heatmaps")
         self.heatmaps = (
-            self.explained if cell.heatmaps == "heatmaps" else cell.folder.stage(cell.heatmaps)
+            self.explained if cell.heatmaps == "heatmaps" else folder.stage(cell.heatmaps)
         )
-        self.attacked = cell.folder.stage("attacked")  # images; empty without an attack
-        self.scores = {name: cell.folder.stage(stage) for name, stage in cell.stages.items()}
+        self.attacked = folder.stage("attacked")  # images; empty without an attack
+        self.scores = {name: folder.stage(stage) for name, stage in cell.stages.items()}
+        self.results = [self.explained, self.heatmaps, *self.scores.values()]
         self.skipped: dict[str, str] = {}  # image id -> why
         self.start = ""  # what the log calls it
         self.timed = False  # whether a batch was explained since the start
 
-    def complete(self) -> tuple[RunFolder, Outcome]:
+    def complete(self) -> Outcome | Part:
         """Do what is missing, batch by batch, each written before the next is begun."""
         chosen = self.cell.dataset.ids()
-        ids = self._unchanged(chosen)
-        self.start = self.cell.folder.begin({**self.cell.provenance(), **environment()})
-        stages = [self.explained, self.heatmaps, *self.scores.values()]
-        todo = [each for each in ids if any(each not in stage.rows for stage in stages)]
-        self.watcher.begin(self.cell.folder.path.name, len(ids) - len(todo), len(ids))
+        ids = self._unchanged(self.cell.settings.part.of(chosen))
+        about = {**self.cell.provenance(), **environment()}
+        manifest = self.folder.write_manifest(chosen)
+        self.start = self.folder.begin({**about, "chosen": manifest})
+        todo = self._lacking(ids)
+        self.watcher.begin(self.folder.path.name, len(ids) - len(todo), len(ids))
+        pace: Pace = build(self.cell.settings.claims, "claims")
+        claims = Claims(self.folder.path, self.cell.settings.part, pace)
+        with claims.alive():
+            while taken := claims.take(todo, self.cell.settings.batch_size):
+                self._refresh()
+                left = self._lacking(todo)
+                self.watcher.advance(len(todo) - len(left))  # others have done the rest
+                self._work(self._lacking(taken))
+                todo = self._lacking(left)
+        return self._finish(chosen)
+
+    def _work(self, ids: Sequence[str]) -> None:
+        """Explain and score images, as far as that is not done."""
         size = self.cell.settings.batch_size
         stream = loading.items(
-            self.cell.dataset, todo, self.cell.model.input_size, 2 * size, self._skip
+            self.cell.dataset, ids, self.cell.model.input_size, 2 * size, self._skip
         )
         for clean in loading.grouped(stream, size):
             group = self._attack(clean)
@@ -109,7 +131,19 @@ class _Run:
                 if missing := _missing(batch, self.scores[name]):
                     self._score(name, batch.select(missing))
             self.watcher.advance(len(batch.ids))
-        return self._finish(chosen)
+
+    def _lacking(self, ids: Sequence[str]) -> list[str]:
+        """Name the images that lack a result, but for those that cannot be read."""
+        return [
+            each
+            for each in ids
+            if each not in self.skipped and any(each not in stage.rows for stage in self.results)
+        ]
+
+    def _refresh(self) -> None:
+        """Take in what other processes have written since."""
+        for stage in {id(each): each for each in [*self.results, self.attacked]}.values():
+            stage.refresh()
 
     def _unchanged(self, chosen: Sequence[str]) -> list[str]:
         """Drop unreadable images; refuse results that were made from other images."""
@@ -119,7 +153,7 @@ class _Run:
                 known = self.explained.rows.get(image_id) or self.attacked.rows.get(image_id)
                 if known and known["digest"] != self.cell.dataset.digest(image_id):
                     raise BadInput(
-                        f"{image_id} or its annotation has changed since {self.cell.folder.path} "
+                        f"{image_id} or its annotation has changed since {self.folder.path} "
                         "was made: give this copy of the data its own name, dataset.name=..."
                     )
                 ids.append(image_id)
@@ -173,7 +207,7 @@ class _Run:
             for row, image_id in enumerate(batch.ids)
         ]
         self.explained.append(rows, [{"heatmap": each.numpy()} for each in heatmaps])
-        self.cell.folder.time(batch.ids, seconds, peak_memory(model), first=not self.timed)
+        self.folder.time(batch.ids, seconds, peak_memory(model), first=not self.timed)
         self.timed = True
 
     def _fooled(self, image_id: str, predicted: int) -> dict[str, Any]:
@@ -231,12 +265,26 @@ class _Run:
         ]
         self.scores[name].append(rows, arrays)
 
-    def _finish(self, chosen: Sequence[str]) -> tuple[RunFolder, Outcome]:
-        done = [each for each in chosen if each not in self.skipped]
-        if not done:
+    def _finish(self, chosen: Sequence[str]) -> Outcome | Part:
+        """Say what is there: all images, if every other shard's are, or a part of them."""
+        self._refresh()
+        unread = self.folder.skipped()  # by the starts that have those shards
+        for image_id in self._lacking(chosen):
+            if image_id in unread:
+                try:
+                    self.cell.dataset.load(image_id, self.cell.model.input_size)
+                except UnreadableImage as error:
+                    self.skipped[image_id] = str(error)
+        if undone := self._lacking(chosen):
+            done = len(chosen) - len(self.skipped) - len(undone)
+            part = Part(captions.title(self.cell), done, len(chosen), self.skipped)
+            self.folder.log({"event": PART, "start": self.start, **part._asdict()})
+            return part
+        done_ids = [each for each in chosen if each not in self.skipped]
+        if not done_ids:
             raise BadInput(f"none of the {len(chosen)} chosen images can be read")
         outcome = Outcome(
-            manifest=self.cell.folder.write_manifest(done),
+            manifest=self.folder.write_manifest(done_ids),
             skipped=self.skipped,
             heatmaps=self.cell.heatmaps,
             stages=self.cell.stages,
@@ -250,11 +298,11 @@ class _Run:
             warnings=captions.warnings(
                 self.cell,
                 len(self.skipped),
-                sum(not self.explained.rows[each].get("fooled", True) for each in done),
+                sum(not self.explained.rows[each].get("fooled", True) for each in done_ids),
             ),
         )
-        self.cell.folder.log({"event": "end", "start": self.start, **outcome._asdict()})
-        return self.cell.folder, outcome
+        self.folder.log({"event": "end", "start": self.start, **outcome._asdict()})
+        return outcome
 
 
 def _missing(batch: Batch, stage: Stage) -> list[int]:

@@ -20,9 +20,10 @@ from rich.text import Text
 
 from benchmark.config import Settings
 from benchmark.files import write_whole
-from benchmark.records import RunFolder
+from benchmark.records import Part, RunFolder
 from benchmark.run import run
 from benchmark.runtime import measure
+from benchmark.shards import Shard
 from benchmark.summary import per_image, summary
 from benchmark.tables import row, timed
 from benchmark.tracking import Mode, Tracking, is_logged, log_run, tracking_of
@@ -70,7 +71,10 @@ class Screen:
     def run(self, settings: Settings) -> None:
         """Run, print the row, and write the per-image table beside the records."""
         if settings.runtime is not None:
-            self._time(settings)
+            if settings.part.shard:
+                self.console.print("one image after the other is not timed in parts: shard=0 does")
+            else:
+                self._time(settings)
             return
         tracking = tracking_of(settings.wandb)
         try:
@@ -78,10 +82,13 @@ class Screen:
         finally:
             if self.progress.tasks:  # stopping a bar that never started prints an empty line
                 self.progress.stop()
+        out = Console(width=None if sys.stdout.isatty() else 120)
+        if isinstance(outcome, Part):
+            out.print(Text(_how_far(settings.part, outcome)), soft_wrap=True)
+            return
         table = per_image(folder, outcome)
         file = folder.path / "per_image.csv"
         write_whole(file, table.to_csv(index=False))
-        out = Console(width=None if sys.stdout.isatty() else 120)
         out.print(row(outcome, summary(table, list(outcome.stages))))
         out.print(Text(f"written to {_short(file)}"), soft_wrap=True)
         self._track(out, tracking, folder)
@@ -97,11 +104,18 @@ class Screen:
     @staticmethod
     def _track(out: Console, tracking: Tracking, folder: RunFolder) -> None:
         """Log what the newest start completed, unless that is done, and say where it is."""
-        start, end = folder.starts()[-1]
-        if tracking.mode is Mode.disabled or end is None:
+        if tracking.mode is Mode.disabled:
             return
+        start, end = [(start, end) for start, end in folder.starts() if end][-1]
         if not is_logged(tracking, folder, start, end):
             out.print(Text(log_run(tracking, folder, start, end)), soft_wrap=True)
+
+
+def _how_far(shard: Shard, part: Part) -> str:
+    """Say what there is of a cell that is not complete, and who has the rest."""
+    others = "other shards or processes have the rest"
+    own = f"shard {shard.shard} of {shard.shards}" if shard.shards > 1 else "this process's part"
+    return f"{part.title}: {own} is done, {part.done} of {part.chosen} images are; {others}"
 
 
 def _short(path: Path) -> str:

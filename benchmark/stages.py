@@ -1,17 +1,14 @@
-"""One kind of result on disk: rows and arrays that survive a kill, resumed where they end.
+"""One kind of result on disk: what all that write into a run's folder have made, as one.
 
-A stage is two files. ``<name>.jsonl`` has one line per image: its scalars, where its arrays lie,
-and a checksum. ``<name>.f32`` has the arrays, little-endian float32, one after the other. Arrays
-are written before the line that names them, so a line that is whole vouches for its arrays.
+Each process appends to files of its own (``benchmark.stage_files``), which survive a kill; a reader
+puts together what all of them hold. Two may have computed the same image: then they have come to
+the same numbers, or a reader refuses both.
 """
 
 from __future__ import annotations
 
-import json
-import math
-import os
-import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,41 +16,41 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.errors import BadInput
-from benchmark.files import append
+from benchmark.stage_files import Arrays, Row, StageFiles
+from benchmark.writers import WRITERS, place_of, writers_of
 
-Row = dict[str, Any]
-Arrays = Mapping[str, NDArray[np.float32]]
+__all__ = ["Arrays", "Row", "Stage"]
+OPEN = 100  # files at once, of the thousand that a system allows a process
 
 
 class Stage:
     """One kind of result of a run, such as its heatmaps or one metric's scores."""
 
-    def __init__(self, folder: Path, name: str) -> None:
-        self.lines = folder / f"{name}.jsonl"
-        self.arrays = folder / f"{name}.f32"
-        self._lines_end, self._arrays_end = 0, 0
-        self._repaired = False
-        self.rows: dict[str, Row] = {row["id"]: row for row in self._whole_lines()}
+    def __init__(self, folder: Path, name: str, writer: str = "") -> None:
+        self.folder, self.name = folder, name
+        self._own = StageFiles(place_of(folder, writer), name)
+        self._files = {writer: self._own}
+        self._holders: dict[str, StageFiles] = {}  # image -> the files that hold it
+        self.rows: dict[str, Row] = {}
+        self._add(self._own, self._own.new_rows())
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take in what other processes have written since.
+
+        Raises:
+            BadInput: a file is damaged, or two processes came to different numbers for one image.
+        """
+        for writer in writers_of(self.folder):
+            if writer not in self._files:
+                self._files[writer] = StageFiles(place_of(self.folder, writer), self.name)
+            if (files := self._files[writer]) is not self._own:
+                self._add(files, files.new_rows())
 
     def append(self, rows: Sequence[Row], arrays: Sequence[Arrays]) -> None:
         """Add one row per image with its named arrays, and force them onto the disk."""
-        if not rows:
-            return
-        self._cut_to_whole()
-        start = self._arrays_end
-        blocks, lines, added = [], [], []
-        for row, named in zip(rows, arrays, strict=True):
-            places, block = {}, b""
-            for name, array in named.items():
-                places[name] = [start + len(block), *array.shape]
-                block += np.ascontiguousarray(array, dtype="<f4").tobytes()
-            start += len(block)
-            blocks.append(block)
-            added.append({**row, "arrays": places, "arrays_crc": zlib.crc32(block)})
-            lines.append(_line(added[-1]))
-        self._arrays_end = append(self.arrays, b"".join(blocks))
-        self._lines_end = append(self.lines, b"".join(lines))
-        self.rows.update({row["id"]: row for row in added})
+        if rows:
+            self._add(self._own, self._own.append(rows, arrays))
 
     def array(self, image_id: str, name: str) -> NDArray[np.float32]:
         """Read one array of one image.
@@ -65,82 +62,31 @@ class Stage:
 
     def arrays_of(self, ids: Iterable[str], name: str) -> Iterator[NDArray[np.float32]]:
         """Read the array of that name of one image after the other, as ``array`` does."""
-        with self.arrays.open("rb") as file:
+        opened: dict[Path, BinaryIO] = {}
+        with ExitStack() as stack:
             for image_id in ids:
-                yield self._read(file, image_id, name)
+                files = self._holders[image_id]
+                if files.arrays not in opened:
+                    if len(opened) == OPEN:
+                        stack.close()
+                        opened.clear()
+                    opened[files.arrays] = stack.enter_context(files.arrays.open("rb"))
+                yield files.read(opened[files.arrays], self.rows[image_id], name)
 
-    def _read(self, file: BinaryIO, image_id: str, name: str) -> NDArray[np.float32]:
-        row = self.rows[image_id]
-        first = min(place[0] for place in row["arrays"].values())
-        length = sum(4 * math.prod(shape) for _, *shape in row["arrays"].values())
-        file.seek(first)
-        block = file.read(length)
-        if zlib.crc32(block) != row["arrays_crc"]:
-            raise BadInput(
-                f"{self.arrays} does not hold what was written for {image_id}: "
-                "remove the folder and run again"
-            )
-        start, *shape = row["arrays"][name]
-        count = math.prod(shape)
-        return np.frombuffer(block, "<f4", count, start - first).reshape(shape).copy()
-
-    def _whole_lines(self) -> Iterator[Row]:
-        """Yield each intact row and remember where it ends; stop where a kill has torn the end.
-
-        Raises:
-            BadInput: a row is damaged and intact ones follow, which no kill leaves behind.
-        """
-        if not self.lines.exists():
-            return
-        size = self.arrays.stat().st_size if self.arrays.exists() else 0
-        with self.lines.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                row = _parsed(line)
-                end = 0 if row is None else _arrays_end(row)
-                if row is None or end > size:
-                    if row is None and any(_parsed(later) for later in file):
-                        raise BadInput(
-                            f"line {number} of {self.lines} is damaged: move the folder away, and "
-                            "the same command makes it anew"
-                        )
-                    return
-                self._lines_end += len(line)
-                self._arrays_end = max(self._arrays_end, end)
-                yield row
-
-    def _cut_to_whole(self) -> None:
-        """Before the first row is added, drop what a kill left unfinished."""
-        if self._repaired:
-            return
-        self.lines.parent.mkdir(parents=True, exist_ok=True)
-        for path, end in ((self.lines, self._lines_end), (self.arrays, self._arrays_end)):
-            if path.exists() and path.stat().st_size > end:
-                os.truncate(path, end)
-        self._repaired = True
+    def _add(self, files: StageFiles, rows: Iterable[Row]) -> None:
+        for row in rows:
+            image_id = row["id"]
+            if (known := self.rows.get(image_id)) is None:
+                self.rows[image_id], self._holders[image_id] = row, files
+            elif _content(known) != _content(row):
+                raise BadInput(
+                    f"{image_id} was computed twice and came out differently, in "
+                    f"{self._holders[image_id].lines} and in {files.lines}: remove the "
+                    f"folder in {WRITERS}/ of the one that is wrong, and give the command again"
+                )
 
 
-def _line(row: Row) -> bytes:
-    """One row as JSON, its last key a checksum of all before it; NaN becomes null."""
-    finite = {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in row.items()
-    }
-    body = json.dumps(finite, allow_nan=False)
-    return f'{body[:-1]}, "check": {zlib.crc32(body.encode())}}}\n'.encode()
-
-
-def _parsed(line: bytes) -> Row | None:
-    """Read a line back, or None where it is torn or garbled."""
-    body, mark, check = line.rpartition(b', "check": ')
-    if not mark or not check.endswith(b"}\n") or not check[:-2].isdigit():
-        return None
-    if zlib.crc32(body + b"}") != int(check[:-2]):
-        return None
-    row: Row = json.loads(body + b"}")
-    return row
-
-
-def _arrays_end(row: Row) -> int:
-    """Where the last of a row's arrays ends in the file, in bytes."""
-    places = row["arrays"].values()
-    return max((start + 4 * math.prod(shape) for start, *shape in places), default=0)
+def _content(row: Row) -> dict[str, Any]:
+    """What a row says of its image, wherever its arrays lie."""
+    shapes = {name: place[1:] for name, place in row["arrays"].items()}
+    return {**row, "arrays": shapes}

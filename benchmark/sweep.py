@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
@@ -19,12 +19,48 @@ if TYPE_CHECKING:
 unfinished: list[str] = []  # what a sweep of this process has not come to
 
 
+class JobFailed(Exception):
+    """A job that ran in a process of its own has failed, which has said why."""
+
+    def __init__(self, text: str, code: int) -> None:
+        super().__init__(text, code)  # all that is given, or it does not survive the way here
+        self.text, self.code = text, code
+
+    def __str__(self) -> str:
+        """Return what the job said last."""
+        return self.text
+
+
+def is_away(hydra: Any) -> bool:
+    """Whether the launcher in Hydra's own node runs jobs in other processes."""
+    return not str(hydra.launcher._target_).endswith(".BasicLauncher")
+
+
 class ShowTable(Callback):
     """Shows the table and writes the report of every experiment on the command line."""
+
+    begun: ClassVar[DictConfig | None] = None  # the sweep that has not come to its end
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Remember what is swept: a sweep that loses a job comes to no end."""
+        del kwargs
+        ShowTable.begun = config
+
+    @classmethod
+    def is_away(cls) -> bool:
+        """Whether a sweep is on whose jobs run in other processes."""
+        return cls.begun is not None and is_away(cls.begun.hydra)
+
+    @classmethod
+    def end(cls) -> None:
+        """Do what comes after the sweep although a job has failed, which Hydra does not."""
+        if cls.begun is not None:
+            cls().on_multirun_end(cls.begun)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Do so for each combination of what was swept beside the cells."""
         del kwargs
+        ShowTable.begun = None
         if "experiment" not in config:
             return
         # Needed after a sweep only, and slow to import.

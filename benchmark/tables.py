@@ -24,6 +24,7 @@ from benchmark.errors import BadInput
 from benchmark.experiment import read
 from benchmark.experiment_table import print_table, write_table
 from benchmark.files import write_whole
+from benchmark.progress import unfinished
 from benchmark.records import Outcome, finished
 from benchmark.stages import Row
 from benchmark.stats import Mean
@@ -177,20 +178,26 @@ def main() -> int:
         if arguments.overrides or arguments.plan:
             lost = [*arguments.overrides, "--plan"][0]
             raise BadInput(f"{lost}: a folder takes no settings and no --plan")
-        tables = overview(
-            Path(arguments.what),
-            arguments.largest,
-            by=arguments.by or "",
-            masks=arguments.adversarial,
-        )
+        undone = unfinished(Path(arguments.what))
+        try:
+            tables = overview(
+                Path(arguments.what),
+                arguments.largest,
+                by=arguments.by or "",
+                masks=arguments.adversarial,
+            )
+        except BadInput as error:
+            raise BadInput("; ".join([str(error), *undone])) from error
         if arguments.write:
-            write_whole(arguments.write, _rendered(tables, arguments.write.suffix))
+            write_whole(arguments.write, _rendered(tables, arguments.write.suffix, undone))
             print(f"written to {arguments.write}")
             return 0
     except (BadInput, OSError) as error:
         print(f"benchmark.tables: {error}", file=sys.stderr)
         return 2
     _print(tables, console)
+    for line in undone:
+        console.print(Text(line, "red"), soft_wrap=True)
     return 0
 
 
@@ -208,7 +215,7 @@ def _print(tables: Sequence[Comparable], console: Console) -> None:
     console.print(NOTE)
 
 
-def _rendered(tables: Sequence[Comparable], suffix: str) -> str:
+def _rendered(tables: Sequence[Comparable], suffix: str, undone: Sequence[str]) -> str:
     if suffix == ".csv":
         return pd.concat([table.assign(facts=facts) for facts, table, *_ in tables]).to_csv(
             index=False
@@ -224,6 +231,7 @@ def _rendered(tables: Sequence[Comparable], suffix: str) -> str:
         lines += [f"| {' | '.join(line)} |" for line in table.itertuples(index=False)]
         told = [*methods, *(f"adversarial masks, {each}" for each in listed)]
         lines += ["", *(f"- {each}." for each in told), ""]
+    lines += [f"- {each}" for each in undone]
     return "\n".join(lines)
 
 

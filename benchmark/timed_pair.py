@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from benchmark.errors import BadInput
-from benchmark.records import RunFolder
+from benchmark.records import folders
 from benchmark.regression import Finding, Rules, Verdict
 from benchmark.resolvers import CONF
 from benchmark.stats import Mean
@@ -102,8 +102,8 @@ def _seconds(command: Sequence[str], checkout: Path) -> dict[str, float]:
             raise BadInput(f"--time: {checkout} cannot run it: {said[-1] if said else 'no word'}")
         found = [
             (list(start["settings"]["overrides"]), end["measured"][0]["seconds"])
-            for settings in sorted(Path(results).glob("**/settings.json"))
-            for start, end in RunFolder(settings.parent).starts()
+            for folder in folders(Path(results))
+            for start, end in folder.starts()
             if end
         ]
     shared = set.intersection(*(set(overrides) for overrides, _ in found)) if found else set()

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from wandb.plot.custom_chart import CustomChart
 
+from benchmark.claims import CLAIMS
 from benchmark.collect import runtime_means
 from benchmark.curve_figures import curve_figure, image_curves
 from benchmark.errors import BadInput, UnreadableImage
@@ -56,7 +57,8 @@ def log_cell(run: wandb.Run, folder: RunFolder, outcome: Outcome, images: int) -
     artifact = wandb.Artifact(f"records-{folder.path.name}", "records", metadata=folder.identity())
     for file in sorted(folder.path.rglob("*")):
         name = str(file.relative_to(folder.path))
-        if file.is_file() and not (name.startswith((*LARGE, ".")) and file.suffix == ".f32"):
+        large = file.name.startswith(LARGE) and file.suffix == ".f32"
+        if file.is_file() and not large and not name.startswith((".", CLAIMS)):
             artifact.add_file(str(file), name)
     run.log_artifact(artifact)
 

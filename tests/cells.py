@@ -30,6 +30,7 @@ from benchmark.datasets.selection import choose
 from benchmark.images import generators
 from benchmark.interfaces import Item, Truth, UnreadableImage
 from benchmark.models import ImageClassifier, Precision
+from benchmark.records import Outcome
 from benchmark.run import run
 
 SIDE, CLASSES = 32, ("circle", "square", "star", "cross")
@@ -234,7 +235,8 @@ def start(folder, *more):
     """Run the tiny cell here; return what it made and what was said meanwhile."""
     listener = Listener()
     place, outcome = run(settings(folder, *more), listener)
-    facts = {**outcome._asdict(), "outcome": outcome, "ids": place.ids(outcome.manifest)}
+    ids = place.ids(outcome.manifest) if isinstance(outcome, Outcome) else None  # of a part: none
+    facts = {**outcome._asdict(), "outcome": outcome, "ids": ids}
     return SimpleNamespace(folder=place, **facts), listener
 
 

@@ -293,9 +293,9 @@ def test_an_end_without_a_name_is_that_of_the_last_start(tmp_path):
     assert [end is not None for _, end in folder.starts()] == [False, True]
 
 
-def test_a_folder_that_is_being_written_to_is_refused(tmp_path):
+def test_two_processes_do_not_time_in_one_folder_at_once(tmp_path):
     held, other = RunFolder(tmp_path).lock(), RunFolder(tmp_path).lock()
-    with held, pytest.raises(BadInput, match="another process is writing"), other:
+    with held, pytest.raises(BadInput, match="another process is timing"), other:
         pass
     with RunFolder(tmp_path).lock():
         pass

@@ -8,14 +8,13 @@ import signal
 import sys
 import textwrap
 import time
-from types import SimpleNamespace
 
 import cells
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from cells import CALLS, command, finished, make_conf, make_images, product, start, started
+from cells import CALLS, finished, make_conf, make_images, product, start, started
 from rich.console import Console
 from safetensors.torch import save_file
 
@@ -437,24 +436,6 @@ def test_the_batch_size_changes_no_byte(place, name):
         more = [*METHODS[name], "dataset.limit=8", f"batch_size={size}"]
         files.append(product(start(place, *more)[0].folder.path))
     assert files[0] == files[1] == files[2]
-
-
-def test_a_second_process_on_one_cell_is_refused_until_the_first_is_gone(place, monkeypatch):
-    slow = ["method.slow=60", "dataset.limit=2"]
-    arguments = ["--config-dir", str(place / "conf"), *cells.choices(place, *slow)]
-    first = started(*arguments, cwd=place)
-    try:
-        deadline = time.monotonic() + 300
-        while not list(place.glob("results/*/*/*/log.jsonl")) and time.monotonic() < deadline:
-            time.sleep(0.01)
-        second = command(*arguments, cwd=place)
-    finally:
-        os.kill(first, signal.SIGKILL)
-    assert finished(first).code == -signal.SIGKILL
-    assert second.code == 2
-    assert "another process is writing to" in second.err
-    monkeypatch.setattr(cells, "time", SimpleNamespace(sleep=lambda _: None))
-    assert len(start(place, *slow)[0].ids) == 2
 
 
 # Bad images

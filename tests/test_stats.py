@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap, norm
 
-from benchmark.stats import class_mean_interval, mean_band, mean_interval
+from benchmark import stats
+from benchmark.stats import class_mean_interval, mean_band, mean_interval, mean_intervals
 
 # Forty numbers that lean to one side, as deletion scores do.
 FIXED = np.random.default_rng(3).beta(1, 4, size=40)

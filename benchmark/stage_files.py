@@ -1,0 +1,146 @@
+"""The two files of one stage that one process writes: lines, and the arrays that they vouch for.
+
+``<name>.jsonl`` has one line per image: its scalars, where its arrays lie, and a checksum.
+``<name>.f32`` has the arrays, little-endian float32, one after the other. Arrays are written before
+the line that names them, so a line that is whole vouches for its arrays.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.errors import BadInput
+from benchmark.files import append
+
+Row = dict[str, Any]
+Arrays = Mapping[str, NDArray[np.float32]]
+
+
+class StageFiles:
+    """What one process has written of a stage; another process may be writing on."""
+
+    def __init__(self, place: Path, name: str) -> None:
+        self.lines = place / f"{name}.jsonl"
+        self.arrays = place / f"{name}.f32"
+        self._lines_end, self._arrays_end, self._count = 0, 0, 0
+        self._repaired = False
+
+    def new_rows(self) -> Iterator[Row]:
+        """Yield each intact row that was not yielded before; stop where the end is unfinished.
+
+        Raises:
+            BadInput: a row is damaged and intact ones follow, which no kill leaves behind.
+        """
+        if not self.lines.exists() or self.lines.stat().st_size <= self._lines_end:
+            return
+        size = self.arrays.stat().st_size if self.arrays.exists() else 0
+        with self.lines.open("rb") as file:
+            file.seek(self._lines_end)
+            for line in file:
+                row = _parsed(line)
+                end = 0 if row is None else _arrays_end(row)
+                if row is None or end > size:
+                    if row is None and any(_parsed(later) for later in file):
+                        raise BadInput(
+                            f"line {self._count + 1} of {self.lines} is damaged: move the folder "
+                            "away, and the same command makes it anew"
+                        )
+                    return
+                self._count += 1
+                self._lines_end += len(line)
+                self._arrays_end = max(self._arrays_end, end)
+                yield row
+
+    def append(self, rows: Sequence[Row], arrays: Sequence[Arrays]) -> list[Row]:
+        """Add one row per image with its named arrays, and force them onto the disk.
+
+        Only the process whose files they are may do so.
+
+        Returns:
+            The rows as a reader finds them.
+        """
+        self._cut_to_whole()
+        start = self._arrays_end
+        blocks, lines, added = [], [], []
+        for row, named in zip(rows, arrays, strict=True):
+            places, block = {}, b""
+            for name, array in named.items():
+                places[name] = [start + len(block), *array.shape]
+                block += np.ascontiguousarray(array, dtype="<f4").tobytes()
+            start += len(block)
+            blocks.append(block)
+            added.append(_finite({**row, "arrays": places, "arrays_crc": zlib.crc32(block)}))
+            lines.append(_line(added[-1]))
+        self._arrays_end = append(self.arrays, b"".join(blocks))
+        self._lines_end = append(self.lines, b"".join(lines))
+        self._count += len(added)
+        return added
+
+    def read(self, file: BinaryIO, row: Row, name: str) -> NDArray[np.float32]:
+        """Read one array of one image from the opened file of arrays.
+
+        Raises:
+            BadInput: the file was changed since it was written.
+        """
+        first = min(place[0] for place in row["arrays"].values())
+        length = sum(4 * math.prod(shape) for _, *shape in row["arrays"].values())
+        file.seek(first)
+        block = file.read(length)
+        if zlib.crc32(block) != row["arrays_crc"]:
+            raise BadInput(
+                f"{self.arrays} does not hold what was written for {row['id']}: "
+                "remove the folder and run again"
+            )
+        start, *shape = row["arrays"][name]
+        count = math.prod(shape)
+        return np.frombuffer(block, "<f4", count, start - first).reshape(shape).copy()
+
+    def _cut_to_whole(self) -> None:
+        """Before the first row is added, drop what a kill left unfinished."""
+        if self._repaired:
+            return
+        self.lines.parent.mkdir(parents=True, exist_ok=True)
+        for path, end in ((self.lines, self._lines_end), (self.arrays, self._arrays_end)):
+            if path.exists() and path.stat().st_size > end:
+                os.truncate(path, end)
+        self._repaired = True
+
+
+def _finite(row: Row) -> Row:
+    """Put None, which JSON has, in the place of NaN and infinity."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in row.items()
+    }
+
+
+def _line(row: Row) -> bytes:
+    """One row as JSON, its last key a checksum of all before it."""
+    body = json.dumps(row, allow_nan=False)
+    return f'{body[:-1]}, "check": {zlib.crc32(body.encode())}}}\n'.encode()
+
+
+def _parsed(line: bytes) -> Row | None:
+    """Read a line back, or None where it is torn or garbled."""
+    body, mark, check = line.rpartition(b', "check": ')
+    if not mark or not check.endswith(b"}\n") or not check[:-2].isdigit():
+        return None
+    if zlib.crc32(body + b"}") != int(check[:-2]):
+        return None
+    row: Row = json.loads(body + b"}")
+    return row
+
+
+def _arrays_end(row: Row) -> int:
+    """Where the last of a row's arrays ends in the file, in bytes."""
+    places = row["arrays"].values()
+    return max((start + 4 * math.prod(shape) for start, *shape in places), default=0)
