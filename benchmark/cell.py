@@ -21,11 +21,12 @@ from benchmark.interfaces import BadInput, Batch, Dataset, Item, Method, Metric
 from benchmark.loading import batch_of, images_of
 from benchmark.memory import keep_freed_memory
 from benchmark.model_sources import RANDOM, ModelSource, weights_hash
-from benchmark.models import ImageClassifier
+from benchmark.models import ImageClassifier, Precision
 from benchmark.records import RunFolder
 from benchmark.resolution import native_resolution
 from benchmark.resolvers import ABOUT
 from benchmark.substrates import Substrate
+from benchmark.tf32 import TF32Classifier
 
 # These choose images or where they lie, or name classes; they change no image's result.
 CHOOSES_IMAGES = ("limit", "seed", "manifest", "root", "classes")
@@ -73,6 +74,8 @@ class Cell:
         dataset.ids()  # what is wrong with the data is said before a network is loaded
         source: ModelSource = build(settings.model, "model")
         model = source.load(device_of(settings.device))
+        if settings.model.get("precision") == Precision.tf32.name:
+            model = TF32Classifier.around(model)
         if dataset.class_names and len(dataset.class_names) != len(model.class_names):
             raise BadInput(
                 f"model={settings.choices['model']} knows {len(model.class_names)} classes and "
