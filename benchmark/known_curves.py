@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from benchmark.curves import Curve, Walk, of_curves
+from benchmark.errors import BadInput
 from benchmark.interfaces import Batch, Classifier, Scores
 from benchmark.stages import Stage
 
@@ -52,15 +53,33 @@ def score(
         BadInput: the classifier returned NaN or infinity.
     """
     metric = metrics[name]
-    if not hasattr(metric, "from_curves"):
-        scores: Scores = metric(model, batch, heatmaps)
-        return scores
-    known = {}
-    for walk, keepers in keepers_of(name, metrics).items():
-        for arrays in filter(None, map(kept, keepers)):
-            known[walk] = Curve(arrays["scores"], arrays["fractions"][0])
-            break
-    return of_curves(metric, model, batch, heatmaps, known)
+    if hasattr(metric, "from_curves"):
+        known = {}
+        for walk, keepers in keepers_of(name, metrics).items():
+            for arrays in filter(None, map(kept, keepers)):
+                known[walk] = Curve(arrays["scores"], arrays["fractions"][0])
+                break
+        scores = of_curves(metric, model, batch, heatmaps, known)
+    else:
+        scores = metric(model, batch, heatmaps)
+    if not all(curve.isfinite().all() for curve in scores.curves.values()):
+        raise BadInput(f"{name}: the model returned NaN or infinity for one of {batch.ids}")
+    return scores
+
+
+def score_all(
+    metrics: Mapping[str, Any], model: Classifier, batch: Batch, heatmaps: Tensor
+) -> Iterator[tuple[str, Scores]]:
+    """Score heatmaps [B, r, r] by every metric, each curve made once; yield each metric's when due.
+
+    Raises:
+        BadInput: the classifier returned NaN or infinity.
+    """
+    made: dict[str, Mapping[str, Tensor]] = {}
+    for name in in_order(metrics):
+        found = score(name, metrics, model, batch, heatmaps, kept=lambda each: made.get(each, {}))
+        made[name] = found.curves
+        yield name, found
 
 
 def stacked(stage: Stage, ids: Sequence[str], name: str) -> Tensor:

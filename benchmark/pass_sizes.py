@@ -19,7 +19,8 @@ from benchmark.config import Settings, build
 from benchmark.devices import clock, device_name, device_of
 from benchmark.files import write_whole
 from benchmark.interfaces import BadInput
-from benchmark.models import ImageClassifier
+from benchmark.models import ImageClassifier, Precision
+from benchmark.tf32 import TF32Classifier
 
 FILE = "pass_batch.json"  # in the folder of the results
 TRIED = (4, 8, 16, 32, 64, 128, 256, 512)  # images; all of them multiples of the CPU's padding
@@ -47,6 +48,8 @@ def load_model(settings: Settings, say: Callable[[str], None] = lambda _: None) 
     """
     device = device_of(settings.device)
     model: ImageClassifier = build(settings.model, "model").load(device)
+    if model.precision is Precision.tf32:
+        model = TF32Classifier.around(model)
     place, key = Path(settings.results) / FILE, _key(settings, model)
     known = _read(place).get(key, Known())
     if model.pass_batch == 0:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from itertools import combinations
+from math import comb
 from typing import Any
 
 import numpy as np
@@ -110,20 +111,25 @@ def _pairs(long: pd.DataFrame, within: list[str], between: str) -> pd.DataFrame:
             both = board[[first, second]].dropna()
             if len(both) < 2:
                 continue
-            found = kendalltau(both[first], both[second])
-            turned = [_turn(both, *pair) for pair in combinations(range(len(both)), 2)]
+            turned = len(turned_pairs(both)) / comb(len(both), 2)
             lines.append(
                 dict(zip(within, key, strict=True))
                 | {"first": first, "second": second, "methods": len(both)}
-                | {"tau": float(found.statistic), "turned": float(np.mean(turned))}
+                | {"tau": tau(both), "turned": turned}
             )
     return pd.DataFrame(lines)
 
 
-def _turn(both: pd.DataFrame, one: int, other: int) -> bool:
-    """Whether two methods stand in opposite orders by two columns."""
-    apart = both.iloc[one] - both.iloc[other]
-    return bool(apart.iloc[0] * apart.iloc[1] < 0)
+def tau(both: pd.DataFrame) -> float:
+    """Return Kendall's tau of the orders that two columns give the rows; NaN if one gives none."""
+    return float(kendalltau(both.iloc[:, 0], both.iloc[:, 1]).statistic)
+
+
+def turned_pairs(both: pd.DataFrame) -> list[tuple[int, int]]:
+    """Return the places of every two rows that stand in opposite orders by two columns."""
+    values = both.to_numpy(float)
+    pairs = combinations(range(len(both)), 2)
+    return [(one, other) for one, other in pairs if np.prod(values[one] - values[other]) < 0]
 
 
 def _moved(long: pd.DataFrame) -> Iterator[dict[str, object]]:

@@ -340,7 +340,8 @@ def test_the_harness_knows_no_method_and_no_metric(file):
         "benchmark.tables, benchmark.compare, benchmark.records, benchmark.stats, benchmark.errors",
         "benchmark.leaderboard, benchmark.template.__main__",
         "benchmark.tables, benchmark.compare, benchmark.records, benchmark.stats, "
-        "benchmark.errors, benchmark.agreement, benchmark.preference",
+        "benchmark.errors, benchmark.agreement, benchmark.preference, benchmark.precision_tables, "
+        "benchmark.precision_findings, benchmark.precision_texts",
     ],
 )
 def test_views_of_results_need_no_torch(modules):
