@@ -312,8 +312,8 @@ def test_auto_says_what_to_do_where_there_is_no_file_and_no_network(tmp_path):
         ),
         ({"weights": "nowhere.pth"}, r"there is no file nowhere\.pth"),
         ({"weights_root": "nowhere", "weights": "auto"}, "weights_root=nowhere .*is not a folder"),
-        ({"pass_batch": {"cuda": 8}}, r"pass_batch\.cpu must be a number of at least 1"),
-        ({"pass_batch": {"cpu": 0}}, r"pass_batch\.cpu must be a number of at least 1"),
+        ({"pass_batch": {"cuda": 8}}, r"pass_batch\.cpu must be a number of images, or 0"),
+        ({"pass_batch": {"cpu": -1}}, r"pass_batch\.cpu must be a number of images, or 0"),
     ],
 )
 def test_what_cannot_be_loaded_is_refused(changes, message):
