@@ -85,7 +85,7 @@ class ImageClassifier:
         """Map images [B, 3, H, W] in [0, 1] to logits [B, K] in float32; counts the passes."""
         count, rows = len(images), self._rows
         self._count(self.forward_passes, rows, count)
-        normalised = (images - self.mean.view(1, 3, 1, 1)) / self.std.view(1, 3, 1, 1)
+        normalised = (images - self.mean.view(1, 3, 1, 1)).div_(self.std.view(1, 3, 1, 1))
         if self.device.type == "cpu" and count % CPU_PADDING:
             extra = CPU_PADDING - count % CPU_PADDING
             normalised = torch.cat([normalised, normalised[-1:].expand(extra, -1, -1, -1)])
