@@ -63,6 +63,24 @@ def score(
     return of_curves(metric, model, batch, heatmaps, known)
 
 
+def score_all(
+    metrics: Mapping[str, Any], model: Classifier, batch: Batch, heatmaps: Tensor
+) -> dict[str, Scores]:
+    """Score heatmaps [B, r, r] by all metrics of a run, each curve made once: by name.
+
+    Raises:
+        BadInput: the classifier returned NaN or infinity.
+    """
+    found: dict[str, Scores] = {}
+
+    def kept(name: str) -> Mapping[str, Tensor]:
+        return found[name].curves if name in found else {}
+
+    for name in in_order(metrics):
+        found[name] = score(name, metrics, model, batch, heatmaps, kept=kept)
+    return {name: found[name] for name in metrics}
+
+
 def stacked(stage: Stage, ids: Sequence[str], name: str) -> Tensor:
     """Read the arrays of images as a tensor [B, ...]."""
     return torch.from_numpy(np.stack([stage.array(image_id, name) for image_id in ids]))

@@ -19,15 +19,14 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-from torch import Tensor
 
 from benchmark import captions
 from benchmark.cell import Cell
 from benchmark.config import build, load, one_line
 from benchmark.constructed_maps import BLURRED, CAUSE, WRONG, ConstructedMaps
 from benchmark.files import write_whole
-from benchmark.interfaces import BadInput, Batch
-from benchmark.known_curves import in_order, score
+from benchmark.interfaces import BadInput
+from benchmark.known_curves import score_all
 from benchmark.preference import findings, preferences
 from benchmark.resolvers import CONF
 
@@ -72,8 +71,8 @@ def judge(overrides: Sequence[str]) -> Verdict:
         batch = maps.known(cell.batch(group))
         if batch.ids:
             for name, heatmaps in maps(cell.dataset, batch, cell.settings.res).items():
-                for metric, found in _scored(cell, batch, heatmaps).items():
-                    values.setdefault((metric, name), []).extend(found)
+                for metric, found in score_all(cell.metrics, cell.model, batch, heatmaps).items():
+                    values.setdefault((metric, name), []).extend(found.values.tolist())
     if not values:
         raise BadInput(
             f"no image of dataset={cell.settings.choices['dataset']} has a mask of its target: use "
@@ -85,19 +84,6 @@ def judge(overrides: Sequence[str]) -> Verdict:
     shape = f"{cell.settings.res} x {cell.settings.res}"
     about = f"maps blur {maps.blur:g} px, shift {maps.shift} px"
     return Verdict(lines, findings(lines, WRONG), " · ".join([shape, *facts, about]))
-
-
-def _scored(cell: Cell, batch: Batch, heatmaps: Tensor) -> dict[str, list[float]]:
-    """Score heatmaps [B, r, r] by all metrics of a cell, each curve made once: metric -> [B]."""
-    kept: dict[str, dict[str, Tensor]] = {}
-    values = {}
-    for name in in_order(cell.metrics):
-        found = score(
-            name, cell.metrics, cell.model, batch, heatmaps, kept=lambda each: kept.get(each, {})
-        )
-        kept[name] = found.curves
-        values[name] = found.values.tolist()
-    return {name: values[name] for name in cell.metrics}
 
 
 def cells_of(lines: pd.DataFrame) -> pd.DataFrame:
