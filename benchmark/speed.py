@@ -53,8 +53,9 @@ def settings_of(given: Sequence[str]) -> tuple[SpeedRun, list[str]]:
     own = [each for each in given if each.startswith(OWN)]
     rest = [each for each in given if not each.startswith(OWN)]
     named = {each.partition("=")[0] for each in rest}
-    if "method" in named:
-        raise BadInput("name methods by speed.methods=[gradcam], with their settings in quotes")
+    if wrong := named & {"method", "metric"}:
+        name = wrong.pop()
+        raise BadInput(f"{name}=... is of one run: use speed.{name}s=[...]")
     config = OmegaConf.load(CONF / "speed.yaml")
     usual = [each for each in config.settings if each.partition("=")[0] not in named]
     try:

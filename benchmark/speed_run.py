@@ -63,7 +63,8 @@ class SpeedRun:
     precisions: list[str]  # whose passes are timed besides those of the model's own
     repeats: int  # timed passes of each size and kind
     methods: list[str]  # each a name and the overrides that hold for it alone
-    timed: int  # calls of each method
+    metrics: list[str]  # timed together, each curve made once
+    timed: int  # calls of each method, and of the metrics
     rounds: int  # of a comparison with another checkout
 
     def __post_init__(self) -> None:
@@ -90,6 +91,8 @@ class SpeedRun:
         Raises:
             BadInput: a setting, the data or the model cannot be used.
         """
+        if self.metrics:
+            overrides = [*overrides, f"metric=[{','.join(self.metrics)}]"]
         settings = load(*overrides)
         methods = {line: _settings_of(line, overrides, settings) for line in self.methods}
         own = str(settings.model.get("precision", "fp32"))
@@ -126,8 +129,8 @@ class SpeedRun:
             method = build(settings.method, "method")
             shown = _batch(own, settings.batch_size)
             lines.append(self._line(what, cell.model, method, shown, limit))
-        if cell.metrics:
-            what = " + ".join(cell.metrics)
+        if self.metrics:
+            what = " + ".join(self.metrics)
             done(f"timing {what}")
             heatmaps = cell.method(cell.model, batch)
             scored = partial(_scored, cell.metrics, heatmaps)
