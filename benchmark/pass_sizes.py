@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TypedDict
 
 import torch
-from torch import Tensor
 
 from benchmark.config import Settings, build
-from benchmark.devices import clock, device_name, device_of
+from benchmark.devices import device_name, device_of
 from benchmark.files import write_whole
 from benchmark.interfaces import BadInput
 from benchmark.models import ImageClassifier, Precision
+from benchmark.pass_times import of_classifier
 from benchmark.tf32 import TF32Classifier
 
 FILE = "pass_batch.json"  # in the folder of the results
@@ -106,9 +106,9 @@ def fastest(model: ImageClassifier) -> int:
     for size in TRIED:
         shape = (size, 3, model.input_size, model.input_size)
         try:
-            images = torch.rand(shape, device=model.device).requires_grad_()
-            seconds[size] = min(_pass_seconds(model, images) for _ in range(REPEATS)) / size
-        except (RuntimeError, torch.OutOfMemoryError) as error:
+            images = torch.rand(shape, device=model.device)
+            seconds[size] = of_classifier(model, images, REPEATS).both
+        except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
             break
@@ -119,12 +119,6 @@ def fastest(model: ImageClassifier) -> int:
         raise BadInput(f"{device_name(model.device)} has too little memory for {TRIED[0]} images")
     least = min(seconds.values())
     return min(size for size, each in seconds.items() if each <= least * (1 + WORTH))
-
-
-def _pass_seconds(model: ImageClassifier, images: Tensor) -> float:
-    started = clock(model)
-    torch.autograd.grad(model(images).sum(), images)
-    return clock(model) - started
 
 
 def _key(settings: Settings, model: ImageClassifier) -> str:

@@ -11,13 +11,13 @@ from rich.table import Table
 from benchmark.cell import Cell
 from benchmark.collect import Collected, State, collect
 from benchmark.config import Settings, build, load
-from benchmark.devices import clock
 from benchmark.experiment import Composed
 from benchmark.interfaces import BadInput, Batch
 from benchmark.known_curves import in_order, score
 from benchmark.loading import batch_of
 from benchmark.models import ImageClassifier
 from benchmark.pass_sizes import load_model
+from benchmark.pass_times import PassTime, of_classifier
 
 
 class Cost(NamedTuple):
@@ -36,13 +36,6 @@ class Left(NamedTuple):
     score: dict[str, int]
 
 
-class Speed(NamedTuple):
-    """Seconds per image of passes that are as large as the settings allow."""
-
-    forward: float
-    backward: float
-
-
 def plan(composed: Composed) -> Table:
     """List the cells that are not done with what they will cost; images that are done are free.
 
@@ -57,7 +50,7 @@ def plan(composed: Composed) -> Table:
     for heading in ("cell", "state", "images", "explain", "score", "hours"):
         shown.add_column(heading, justify="left" if heading in ("cell", "state") else "right")
     small, batch = _scene()
-    speeds: dict[str, Speed] = {}
+    speeds: dict[str, PassTime] = {}
     total, images = 0.0, 0
     for cell in collect(composed):
         if cell.state in (State.done, State.none):
@@ -117,27 +110,10 @@ def count_passes(settings: Settings, model: ImageClassifier, batch: Batch) -> Co
     return Cost(forward, backward, scoring, attack)
 
 
-def speed(model: ImageClassifier) -> Speed:
-    """Time passes of noise, forward alone and with the way back to the images."""
+def speed(model: ImageClassifier) -> PassTime:
+    """Time passes of noise that are as large as the settings allow."""
     shape = (model.pass_batch, 3, model.input_size, model.input_size)
-    images = torch.rand(shape, device=model.device)
-    with torch.no_grad():
-        forward = _timed(model, images) / len(images)
-    both = _timed(model, images.requires_grad_()) / len(images)
-    return Speed(forward, max(both - forward, 0.0))
-
-
-def _timed(model: ImageClassifier, images: torch.Tensor) -> float:
-    """Seconds of the faster of two passes, after one that warms up."""
-    seconds = []
-    for _ in range(3):
-        model.begin_count(len(images))
-        started = clock(model)
-        logits = model(images)
-        if logits.requires_grad:
-            torch.autograd.grad(logits.sum(), images)
-        seconds.append(clock(model) - started)
-    return min(seconds[1:])
+    return of_classifier(model, torch.rand(shape, device=model.device), repeats=2)
 
 
 def _scene() -> tuple[ImageClassifier, Batch]:

@@ -15,7 +15,8 @@ from benchmark.cell import Cell
 from benchmark.config import Settings, build
 from benchmark.devices import clock, device_name, peak_memory, reset_peak_memory
 from benchmark.identity import environment
-from benchmark.interfaces import BadInput
+from benchmark.interfaces import BadInput, Batch
+from benchmark.models import ImageClassifier
 from benchmark.records import RunFolder
 from benchmark.resolution import native_resolution
 
@@ -62,20 +63,31 @@ class Runtime:
 def _timed(cell: Cell, size: int, count: int) -> dict[str, Any]:
     ids = islice(cycle(cell.dataset.ids()), size * (count + 1))
     batches = [list(islice(ids, size)) for _ in range(count + 1)]
-    model = cell.model
-    seconds, passes = [], []
     loaded = list(map(cell.batch, batches))  # and attacked, which takes memory of its own
+    return {"batch": size, **time_calls(cell.model, cell.method, loaded)}
+
+
+def time_calls(
+    model: ImageClassifier, call: Callable[[ImageClassifier, Batch], object], batches: list[Batch]
+) -> dict[str, Any]:
+    """Time what a method or a metric does with each of several batches of one size.
+
+    Returns:
+        ``seconds`` per image of every batch but the first, which warms up; over these the mean
+        ``forward_passes`` and ``backward_passes`` per image; ``memory``, the most bytes in use.
+    """
+    size, count = len(batches[0].ids), len(batches) - 1
+    seconds, passes = [], []
     reset_peak_memory(model)
-    for each in loaded:
+    for each in batches:
         model.begin_count(size)
         started = clock(model)
-        cell.method(model, each)
+        call(model, each)
         seconds.append((clock(model) - started) / size)
         passes.append((float(model.forward_passes.sum()), float(model.backward_passes.sum())))
     forward, backward = (sum(each) / size / count for each in zip(*passes[1:], strict=True))
     return {
-        "batch": size,
-        "seconds": seconds[1:],  # the first warms up
+        "seconds": seconds[1:],
         "forward_passes": forward,
         "backward_passes": backward,
         "memory": peak_memory(model),
@@ -94,8 +106,7 @@ def measure(settings: Settings, done: Callable[[str], None]) -> tuple[RunFolder,
     if native is not None:
         settings.check_resolution(native)
     cell.folder.claim(cell.identity)
-    device = cell.model.device
-    name = device_name(device)
+    name = device_name(cell.model.device)
     with cell.folder.lock():
         start = cell.folder.begin({**cell.provenance(), **environment()})
         entry = {

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from benchmark.errors import BadInput
+from benchmark.alternation import Ratio, by_name, in_turn, run_in
 from benchmark.records import folders
 from benchmark.regression import Finding, Rules, Verdict
-from benchmark.resolvers import CONF
 from benchmark.stats import Mean
 
 ROUNDS = 3
 IMAGES = 3  # timed one at a time in each round
 SHORT = 1e-3  # seconds; what takes less is not judged
 PROTOCOL = f"runtime={{_target_:benchmark.runtime.Runtime,batches:[1],images:{IMAGES},repeats:1}}"
-
-Seconds = Mapping[str, float]  # per image, by what was run
+OPTION = "--time"  # of the command line, for messages
 
 
 def time_pair(command: Sequence[str], before: Path, rules: Rules) -> list[Finding]:
@@ -39,48 +36,39 @@ def time_pair(command: Sequence[str], before: Path, rules: Rules) -> list[Findin
     Raises:
         BadInput: the other folder is no checkout, or the command fails in one of the two.
     """
-    if not (before / "benchmark" / "__main__.py").is_file():
-        raise BadInput(f"--time {before}: there is no checkout of this benchmark")
-    rounds: list[tuple[Seconds, Seconds]] = []
-    for _ in range(ROUNDS):
-        earlier, later = (_seconds(command, place) for place in (before, CONF.parent))
-        rounds.append((earlier, later))
-    names, theirs = rounds[0][1].keys(), rounds[0][0].keys()
-    if names != theirs or not names:
-        raise BadInput(
-            f"--time: the checkouts do not run the same: {'; '.join(sorted(names ^ theirs))}"
-        )
+    rounds = in_turn(partial(_seconds, command), before, ROUNDS, OPTION)
     return [
-        _judged(name, [(earlier[name], later[name]) for earlier, later in rounds], rules.time)
-        for name in names
+        _judged(
+            name, ratio, [(earlier[name], later[name]) for earlier, later in rounds], rules.time
+        )
+        for name, ratio in by_name(rounds, OPTION).items()
     ]
 
 
-def _judged(name: str, rounds: Sequence[tuple[float, float]], share: float) -> Finding:
-    earlier, later = np.array(rounds).T
-    apart = later - earlier
-    ratios = later / earlier
-    ratio = float(np.median(ratios))
-    if np.median(earlier) < SHORT and np.median(later) < SHORT:
+def _judged(
+    name: str, found: Ratio, rounds: Sequence[tuple[float, float]], share: float
+) -> Finding:
+    apart = np.diff(rounds)[:, 0]  # [rounds]
+    if max(found.before, found.here) < SHORT:
         verdict, note = Verdict.same, "too short to judge"
     else:
-        note = f"{ratio:.2f} times as long ({ratios.min():.2f} to {ratios.max():.2f})"
-        if ratios.min() > 1 + share:
+        note = f"{found.ratio:.2f} times as long ({found.least:.2f} to {found.most:.2f})"
+        if found.least > 1 + share:
             verdict = Verdict.worse
-        elif ratios.max() < 1 / (1 + share):
+        elif found.most < 1 / (1 + share):
             verdict = Verdict.better
         else:
-            verdict = Verdict.same if ratio <= 1 + share else Verdict.unclear
+            verdict = Verdict.same if found.ratio <= 1 + share else Verdict.unclear
     return Finding(
         cell=name,
         measure="seconds",
         higher_is_better=False,
-        baseline=float(np.median(earlier)),
-        candidate=float(np.median(later)),
+        baseline=found.before,
+        candidate=found.here,
         difference=Mean(
             float(np.median(apart)), float(apart.min()), float(apart.max()), IMAGES * len(apart)
         ),
-        margin=float(share * np.median(earlier)),
+        margin=share * found.before,
         verdict=verdict,
         note=note,
     )
@@ -90,16 +78,7 @@ def _seconds(command: Sequence[str], checkout: Path) -> dict[str, float]:
     """Run a command in a checkout with a protocol that times it; read what was measured."""
     with TemporaryDirectory() as results:
         given = [*command, PROTOCOL, f"results={results}", "report=false", "wandb.mode=disabled"]
-        ended = subprocess.run(
-            [sys.executable, "-m", "benchmark", *given],
-            cwd=checkout,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if ended.returncode:
-            said = ended.stderr.strip().splitlines()
-            raise BadInput(f"--time: {checkout} cannot run it: {said[-1] if said else 'no word'}")
+        run_in(checkout, "benchmark", given, OPTION)
         found = [
             (list(start["settings"]["overrides"]), end["measured"][0]["seconds"])
             for folder in folders(Path(results))

@@ -13,6 +13,7 @@ from benchmark.cell import Cell
 from benchmark.errors import BadInput
 from benchmark.models import ImageClassifier
 from benchmark.pass_sizes import FILE, TRIED, fastest, load_model
+from benchmark.pass_times import PassTime
 from benchmark.run import run
 from benchmark.summary import per_image
 
@@ -112,12 +113,12 @@ def test_other_errors_of_a_run_are_not_taken_for_a_lack_of_memory(place, monkeyp
 def test_the_fastest_size_is_the_smallest_that_no_larger_one_beats(
     monkeypatch, per_pass, per_image, held, expected
 ):
-    def seconds(_model, images):
+    def timed(_model, images, _repeats):
         if len(images) > held:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return per_pass + per_image * len(images)
+        return PassTime(forward=0.0, both=per_pass / len(images) + per_image)
 
-    monkeypatch.setattr(pass_sizes, "_pass_seconds", seconds)
+    monkeypatch.setattr(pass_sizes, "of_classifier", timed)
     model = SimpleNamespace(input_size=2, device=torch.device("cpu"))
     assert fastest(model) == expected
     assert expected in TRIED

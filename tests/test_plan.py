@@ -8,9 +8,10 @@ import torch
 from rich.console import Console
 from toys import Tiny, batch_of, classifier, images_of
 
-from benchmark import plan
+from benchmark import pass_times, plan
 from benchmark.config import load
 from benchmark.experiment import read
+from benchmark.pass_times import PassTime
 
 TINY = """# @package _global_
 defaults:
@@ -50,9 +51,10 @@ def test_a_pass_back_costs_what_it_takes_beyond_the_pass_forward(monkeypatch):
     ticks = iter(
         [0, 9, 0, 2, 0, 3, 0, 9, 0, 8, 0, 7]
     )  # three forward, then three with the way back
-    monkeypatch.setattr(plan, "clock", lambda _: next(ticks))
+    monkeypatch.setattr(pass_times, "clock", lambda _: next(ticks))
     model = classifier(Tiny(), pass_batch=4)
-    assert plan.speed(model) == plan.Speed(forward=2 / 4, backward=(7 - 2) / 4)
+    found = plan.speed(model)
+    assert (found.forward, found.backward) == (2 / 4, (7 - 2) / 4)
 
 
 @pytest.fixture
@@ -86,7 +88,7 @@ def test_the_plan_lists_what_is_missing_and_no_more(planned):
 def test_the_plan_charges_images_that_are_not_done_and_metrics_that_are_not_scored(
     planned, monkeypatch
 ):
-    monkeypatch.setattr(plan, "speed", lambda _: plan.Speed(forward=3600.0, backward=7200.0))
+    monkeypatch.setattr(plan, "speed", lambda _: PassTime(forward=3600.0, both=10800.0))
     other_metric = ["metric=[pointing]", "res=8", "dataset.limit=6", "method=toy"]
     part_of_it = ["metric=[deletion]", "res=4", "dataset.limit=2", "method=toy"]
     lines = planned(other_metric, part_of_it)

@@ -1,0 +1,143 @@
+"""How long a pass takes: through a classifier as methods ask for it, and the bare network's."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from benchmark.devices import clock
+from benchmark.models import ImageClassifier
+
+
+class PassTime(NamedTuple):
+    """Seconds per image of a pass."""
+
+    forward: float  # alone
+    both: float  # forward, and back to the images
+
+    @property
+    def backward(self) -> float:
+        """Seconds per image of the way back."""
+        return max(self.both - self.forward, 0.0)
+
+
+class Size(NamedTuple):
+    """What passes of one size take."""
+
+    batch: int  # images in a pass
+    classifier: PassTime  # from images to logits as methods get them
+    bare: PassTime  # of the network alone
+
+
+class Best(NamedTuple):
+    """The limit: the bare network's fastest passes, each way in the batch that suits it best."""
+
+    time: PassTime
+    forward_batch: int
+    both_batch: int
+
+
+def of_classifier(model: ImageClassifier, images: Tensor, repeats: int) -> PassTime:
+    """Time passes of images [B, 3, H, W] in [0, 1] through a classifier, padding and all."""
+
+    def passed(images: Tensor) -> Tensor:
+        model.begin_count(len(images))
+        return model(images)
+
+    return _timed(model, passed, images, repeats)
+
+
+def by_size(
+    model: ImageClassifier, images: Tensor, batches: Sequence[int], repeats: int
+) -> Iterator[Size]:
+    """Time passes of every size; larger ones than fit into a GPU's memory are left out.
+
+    The bare network is given what the classifier gives it, normalised and laid out before, and
+    without rows that pad. Where the classifier computes in half precision by autocast, the bare
+    network's weights are in that precision, converted once and not in every pass.
+
+    Args:
+        model: the classifier.
+        images: [N, 3, H, W] in [0, 1], taken again where a pass is larger.
+        batches: images in a pass.
+        repeats: timed passes of each size, after one that warms up; the fastest counts.
+    """
+    network: nn.Module | None = None
+    for batch in sorted(batches):
+        several = images[torch.arange(batch, device=images.device) % len(images)]
+        try:
+            shown = _shown(model, several)
+            if network is None:
+                network = _in_precision(model.network, shown.dtype)
+            yield Size(
+                batch,
+                classifier=of_classifier(model, several, repeats),
+                bare=_timed(model, network, shown, repeats),
+            )
+        except torch.cuda.OutOfMemoryError:
+            if network is None or batch == min(batches):
+                raise
+            return
+
+
+def best(sizes: Sequence[Size]) -> Best:
+    """Choose the size of pass that takes the bare network the fewest seconds per image."""
+    forward = min(sizes, key=lambda size: size.bare.forward)
+    both = min(sizes, key=lambda size: size.bare.both)
+    return Best(PassTime(forward.bare.forward, both.bare.both), forward.batch, both.batch)
+
+
+def _timed(
+    model: ImageClassifier, passed: Callable[[Tensor], Tensor], images: Tensor, repeats: int
+) -> PassTime:
+    with torch.no_grad():
+        forward = _fastest(model, passed, images, repeats)
+    both = _fastest(model, passed, images.clone().requires_grad_(), repeats)
+    return PassTime(forward / len(images), both / len(images))
+
+
+def _fastest(
+    model: ImageClassifier, passed: Callable[[Tensor], Tensor], images: Tensor, repeats: int
+) -> float:
+    """Seconds of the fastest of some passes, after one that warms up."""
+    seconds = []
+    for _ in range(repeats + 1):
+        started = clock(model)
+        logits = passed(images)
+        if logits.requires_grad:
+            torch.autograd.grad(logits.sum(), images)
+        seconds.append(clock(model) - started)
+    return min(seconds[1:])
+
+
+def _shown(model: ImageClassifier, images: Tensor) -> Tensor:
+    """Catch what a classifier gives its network for images [B, 3, H, W], in the pass's precision.
+
+    Without the rows that pad.
+    """
+    caught: list[Tensor] = []
+
+    def catch(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        kind = model.device.type
+        half = torch.is_autocast_enabled(kind)
+        dtype = torch.get_autocast_dtype(kind) if half else inputs[0].dtype
+        caught.append(inputs[0].detach().to(dtype))
+
+    watch = model.network.register_forward_pre_hook(catch)
+    try:
+        with torch.no_grad():
+            model.begin_count(len(images))
+            model(images)
+    finally:
+        watch.remove()
+    return caught[0][: len(images)]
+
+
+def _in_precision(network: nn.Module, dtype: torch.dtype) -> nn.Module:
+    if dtype == torch.float32:
+        return network
+    return copy.deepcopy(network).to(dtype)

@@ -1,0 +1,190 @@
+"""Time a network's passes, and methods and metrics against them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import cycle, islice
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from benchmark.calibration import calibrate
+from benchmark.cell import Cell
+from benchmark.config import Settings, build, load
+from benchmark.interfaces import BadInput, Batch
+from benchmark.known_curves import score_all
+from benchmark.model_sources import RANDOM
+from benchmark.models import ImageClassifier
+from benchmark.pass_times import Best, Size, best, by_size
+from benchmark.runtime import time_calls
+
+SHARED = ("model", "dataset", "device", "attack", "target", "seed")  # by all that is timed
+
+
+class Line(NamedTuple):
+    """What a method or metrics take, beside what their passes alone would."""
+
+    what: str
+    images: int  # in the timed batch
+    forward_passes: float  # per image
+    backward_passes: float
+    limit: float  # seconds per image of these passes, each as fast as the bare network's fastest
+    seconds: float  # per image, of the fastest call
+    memory: int  # bytes at most in use
+
+    @property
+    def efficiency(self) -> float:
+        """The share of the time that the passes alone would take; 1 = nothing costs but these."""
+        return self.limit / self.seconds
+
+
+class Speeds(NamedTuple):
+    """What was measured."""
+
+    sizes: dict[str, list[Size]]  # of passes, by precision; the model's own is the last
+    lines: list[Line]  # in the model's own precision
+    calibrated: int  # layers of batch norm that were given the images' statistics
+    cell: Cell
+
+    @property
+    def precision(self) -> str:
+        """The model's own."""
+        return list(self.sizes)[-1]
+
+
+@dataclass(frozen=True)
+class SpeedRun:
+    """What is timed, and how often."""
+
+    batches: list[int]  # images in a pass
+    precisions: list[str]  # whose passes are timed besides those of the model's own
+    repeats: int  # timed passes of each size and kind
+    methods: list[str]  # each a name and the overrides that hold for it alone
+    metrics: list[str]  # timed together, each curve made once
+    timed: int  # calls of each method, and of the metrics
+    rounds: int  # of a comparison with another checkout
+
+    def __post_init__(self) -> None:
+        if not self.batches or min(self.batches) < 1:
+            raise BadInput(f"speed.batches needs numbers of at least 1, got {self.batches}")
+        for name in ("repeats", "timed", "rounds"):
+            if getattr(self, name) < 1:
+                raise BadInput(f"speed.{name} must be at least 1, got {getattr(self, name)}")
+        if twice := [each for each in self.methods if self.methods.count(each) > 1]:
+            raise BadInput(f"speed.methods names {twice[0]!r} twice")
+        if empty := [each for each in self.methods if not each.split() or "=" in each.split()[0]]:
+            raise BadInput(
+                "speed.methods needs names, each followed by its settings, as in "
+                f"'mask method.iterations=20'; got {empty[0]!r}"
+            )
+
+    def measure(self, overrides: Sequence[str], done: Callable[[str], None]) -> Speeds:
+        """Time passes of every precision, then the methods and metrics in the model's own.
+
+        Args:
+            overrides: settings of a run.
+            done: told of what was timed.
+
+        Raises:
+            BadInput: a setting, the data or the model cannot be used.
+        """
+        if self.metrics:
+            overrides = [*overrides, f"metric=[{','.join(self.metrics)}]"]
+        settings = load(*overrides)
+        methods = {line: _settings_of(line, overrides, settings) for line in self.methods}
+        own = str(settings.model.get("precision", "fp32"))
+        others = [each for each in self.precisions if each != own]
+        sizes: dict[str, list[Size]] = {}
+        for precision in (*others, own):  # the own last: loading sets what CUDA takes for fp32
+            chosen = (
+                settings if precision == own else load(*overrides, f"model.precision={precision}")
+            )
+            cell = Cell.open(chosen)
+            batch = _batch(cell, settings.batch_size)
+            random = cell.model.weights == RANDOM
+            calibrated = calibrate(cell.model, batch.images) if random else 0
+            sizes[precision] = []
+            for size in by_size(cell.model, batch.images, self.batches, self.repeats):
+                sizes[precision].append(size)
+                done(f"{precision}, passes of {size.batch}: {size.bare.both:.3g} s/image")
+        return Speeds(
+            sizes, self._lines(cell, batch, methods, best(sizes[own]), done), calibrated, cell
+        )
+
+    def _lines(
+        self,
+        cell: Cell,
+        batch: Batch,
+        methods: dict[str, Settings],
+        limit: Best,
+        done: Callable[[str], None],
+    ) -> list[Line]:
+        lines = []
+        for what, settings in methods.items():
+            done(f"timing {what}")
+            own = replace(cell, settings=settings)
+            method = build(settings.method, "method")
+            shown = _batch(own, settings.batch_size)
+            lines.append(self._line(what, cell.model, method, shown, limit))
+        if self.metrics:
+            what = " + ".join(self.metrics)
+            done(f"timing {what}")
+            heatmaps = cell.method(cell.model, batch)
+            scored = partial(_scored, cell.metrics, heatmaps)
+            lines.append(self._line(what, cell.model, scored, batch, limit))
+        return lines
+
+    def _line(
+        self,
+        what: str,
+        model: ImageClassifier,
+        call: Callable[[ImageClassifier, Batch], object],
+        batch: Batch,
+        limit: Best,
+    ) -> Line:
+        try:
+            found = time_calls(model, call, [batch] * (self.timed + 1))
+        except torch.cuda.OutOfMemoryError as error:
+            raise BadInput(
+                f"{what}: {len(batch.ids)} images at once do not fit into memory: lower batch_size"
+            ) from error
+        forward, backward = found["forward_passes"], found["backward_passes"]
+        return Line(
+            what,
+            images=len(batch.ids),
+            forward_passes=forward,
+            backward_passes=backward,
+            limit=forward * limit.time.forward + backward * limit.time.backward,
+            seconds=min(found["seconds"]),
+            memory=found["memory"],
+        )
+
+
+def _settings_of(line: str, overrides: Sequence[str], shared: Settings) -> Settings:
+    """Compose the settings of a method's line.
+
+    Raises:
+        BadInput: they do not exist, or change what all lines share.
+    """
+    name, *own = line.split()
+    settings = load(*overrides, f"method={name}", *own)
+    if changed := [each for each in SHARED if getattr(settings, each) != getattr(shared, each)]:
+        raise BadInput(
+            f"speed.methods: {line!r} changes {changed[0]}, which all lines share: give it beside "
+            "speed.methods"
+        )
+    return settings
+
+
+def _batch(cell: Cell, count: int) -> Batch:
+    """Load so many images of a data set, again from the first where there are fewer."""
+    return cell.batch(list(islice(cycle(cell.dataset.ids()), count)))
+
+
+def _scored(
+    metrics: Mapping[str, Any], heatmaps: Tensor, model: ImageClassifier, batch: Batch
+) -> object:
+    return dict(score_all(metrics, model, batch, heatmaps))
