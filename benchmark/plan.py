@@ -13,7 +13,7 @@ from benchmark.collect import Collected, State, collect
 from benchmark.config import Settings, build, load
 from benchmark.experiment import Composed
 from benchmark.interfaces import BadInput, Batch
-from benchmark.known_curves import in_order, score
+from benchmark.known_curves import score_all
 from benchmark.loading import batch_of
 from benchmark.models import ImageClassifier
 from benchmark.pass_sizes import load_model
@@ -49,7 +49,7 @@ def plan(composed: Composed) -> Table:
     shown = Table(title=composed.experiment.title, title_justify="left")
     for heading in ("cell", "state", "images", "explain", "score", "hours"):
         shown.add_column(heading, justify="left" if heading in ("cell", "state") else "right")
-    small, batch = _scene()
+    small, batch = scene()
     speeds: dict[str, PassTime] = {}
     total, images = 0.0, 0
     for cell in collect(composed):
@@ -91,23 +91,55 @@ def count_passes(settings: Settings, model: ImageClassifier, batch: Batch) -> Co
         model.begin_count(1)
         build(settings.attack, "attack")(model, batch.images, batch.targets)
         attack = float(model.backward_passes[0])
+    explained = explaining(settings, model, batch)
+    scored = scoring(settings, model, batch) if settings.runtime is None else {}
+    passes = {name: each.passes for name, each in scored.items()}
+    return Cost(explained.forward, explained.backward, passes, attack)
+
+
+class Explained(NamedTuple):
+    """What explaining one image takes and leaves."""
+
+    forward: float  # passes
+    backward: float
+    cells: int  # along a side of the heatmap
+
+
+class Scored(NamedTuple):
+    """What scoring one heatmap by one metric takes and leaves."""
+
+    passes: float  # forward
+    numbers: int  # that are kept of its curves
+
+
+def explaining(settings: Settings, model: ImageClassifier, batch: Batch) -> Explained:
+    """Count what a cell's method asks of a model for a batch of one image.
+
+    Raises:
+        BadInput: it cannot work on this model, or a setting is wrong.
+    """
     model.begin_count(1)
     heatmaps = build(settings.method, "method")(model, batch)
     forward, backward = float(model.forward_passes[0]), float(model.backward_passes[0])
-    scoring: dict[str, float] = {}
-    if settings.runtime is None:
-        flat = heatmaps.new_zeros(1, settings.res, settings.res)
-        names = map(str, settings.metric)
-        metrics = {name: build(settings.metric[name], f"metric.{name}") for name in names}
-        kept: dict[str, dict[str, torch.Tensor]] = {}
-        for name in in_order(metrics):
-            model.begin_count(1)
-            scores = score(
-                name, metrics, model, batch, flat, kept=lambda source: kept.get(source, {})
-            )
-            kept[name] = scores.curves
-            scoring[name] = float(model.forward_passes[0])
-    return Cost(forward, backward, scoring, attack)
+    return Explained(forward, backward, heatmaps.shape[-1])
+
+
+def scoring(settings: Settings, model: ImageClassifier, batch: Batch) -> dict[str, Scored]:
+    """Count what each of a cell's metrics asks of a model for a batch of one image.
+
+    Raises:
+        BadInput: one cannot work on this model, or a setting is wrong.
+    """
+    flat = batch.images.new_zeros(1, settings.res, settings.res)
+    names = map(str, settings.metric)
+    metrics = {name: build(settings.metric[name], f"metric.{name}") for name in names}
+    found = {}
+    model.begin_count(1)
+    for name, scores in score_all(metrics, model, batch, flat):
+        numbers = sum(curve[0].numel() for curve in scores.curves.values())
+        found[name] = Scored(float(model.forward_passes[0]), numbers)
+        model.begin_count(1)
+    return found
 
 
 def speed(model: ImageClassifier) -> PassTime:
@@ -116,7 +148,7 @@ def speed(model: ImageClassifier) -> PassTime:
     return of_classifier(model, torch.rand(shape, device=model.device), repeats=2)
 
 
-def _scene() -> tuple[ImageClassifier, Batch]:
+def scene() -> tuple[ImageClassifier, Batch]:
     """Load the embedded network and its first scene, explained for the class it shows."""
     settings = load("model=scenes_vgg", "dataset=scenes", "dataset.limit=1")
     model: ImageClassifier = build(settings.model, "model").load(torch.device("cpu"))
@@ -136,7 +168,7 @@ def _left(settings: Settings) -> Left:
         return Left(sum(size * (1 + (single if size == 1 else repeats)) for size in sizes), {})
     ids = build(settings.dataset, "dataset").ids()
     everything = Left(len(ids), dict.fromkeys(map(str, settings.metric), len(ids)))
-    kept = f"*/*/{settings.choices['method']}-*/heatmaps.jsonl"
+    kept = f"*/*/{settings.choices['method']}-*/settings.json"
     if not any(Path(settings.results).glob(kept)):  # a cell loads its model to know its folder
         return everything
     try:

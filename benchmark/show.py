@@ -113,7 +113,7 @@ class Screen:
 
 def _how_far(shard: Shard, part: Part) -> str:
     """Say what there is of a cell that is not complete, and who has the rest."""
-    others = "other shards or processes have the rest"
+    others = "the rest is left to other shards or processes"
     own = f"shard {shard.shard} of {shard.shards}" if shard.shards > 1 else "this process's part"
     return f"{part.title}: {own} is done, {part.done} of {part.chosen} images are; {others}"
 

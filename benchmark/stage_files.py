@@ -80,7 +80,8 @@ class StageFiles:
             blocks.append(block)
             added.append(_finite({**row, "arrays": places, "arrays_crc": zlib.crc32(block)}))
             lines.append(_line(added[-1]))
-        self._arrays_end = append(self.arrays, b"".join(blocks))
+        if block := b"".join(blocks):  # a metric without curves leaves no file for them
+            self._arrays_end = append(self.arrays, block)
         self._lines_end = append(self.lines, b"".join(lines))
         self._count += len(added)
         return added

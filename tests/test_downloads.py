@@ -53,10 +53,10 @@ def test_a_file_in_the_cache_is_waited_for_by_nobody(tmp_path, asked):
 
 
 def test_a_download_that_fails_is_tried_by_the_next(tmp_path, monkeypatch):
-    def fails(*given):
+    def fails(*given, **named):
         raise OSError("no network")
 
+    monkeypatch.setattr(torch.hub, "download_url_to_file", fails)
     for _ in range(2):
-        monkeypatch.setattr(torch.hub, "download_url_to_file", lambda *given, **named: fails())
         with pytest.raises(OSError, match="no network"), one_at_a_time():
             load(tmp_path, [])

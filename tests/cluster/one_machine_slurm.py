@@ -1,8 +1,8 @@
 """Bring up a Slurm of several nodes on this machine, and take down what was started.
 
-``python tests/cluster/one_machine_slurm.py up FOLDER`` and ``... down FOLDER``, as root, with Debian's
-packages slurmctld, slurmd, slurm-client, munge, slurmdbd and mariadb-server. Accounts are kept: a
-job that was cancelled is otherwise waited for without end.
+``python tests/cluster/one_machine_slurm.py up FOLDER`` and ``... down FOLDER``, as root, with
+Debian's packages slurmctld, slurmd, slurm-client, munge, slurmdbd and mariadb-server. Accounts are
+kept: a job that was cancelled is otherwise waited for without end.
 """
 
 import json

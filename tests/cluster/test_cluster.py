@@ -1,4 +1,4 @@
-"""The real engines on one machine: twelve cells in four shards each, and a worker that is killed."""
+"""The real engines on one machine: twelve cells in four shards each, and a killed worker."""
 
 import contextlib
 import importlib.util
