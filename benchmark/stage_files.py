@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from benchmark.errors import BadInput
@@ -137,7 +138,7 @@ def _parsed(line: bytes) -> Row | None:
         return None
     if zlib.crc32(body + b"}") != int(check[:-2]):
         return None
-    row: Row = json.loads(body + b"}")
+    row: Row = orjson.loads(body + b"}")
     return row
 
 
