@@ -63,6 +63,19 @@ def score(
     return of_curves(metric, model, batch, heatmaps, known)
 
 
+def score_all(
+    metrics: Mapping[str, Any], model: Classifier, batch: Batch, heatmaps: Tensor
+) -> dict[str, list[float]]:
+    """Score heatmaps [B, r, r] by several metrics, each curve made once: name -> [B]."""
+    kept: dict[str, dict[str, Tensor]] = {}
+    values = {}
+    for name in in_order(metrics):
+        found = score(name, metrics, model, batch, heatmaps, kept=lambda each: kept.get(each, {}))
+        kept[name] = found.curves
+        values[name] = found.values.tolist()
+    return {name: values[name] for name in metrics}
+
+
 def stacked(stage: Stage, ids: Sequence[str], name: str) -> Tensor:
     """Read the arrays of images as a tensor [B, ...]."""
     return torch.from_numpy(np.stack([stage.array(image_id, name) for image_id in ids]))

@@ -8,28 +8,25 @@ masks, and its objects are then taken for the cause.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
-from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-from torch import Tensor
 
 from benchmark import captions
 from benchmark.cell import Cell
 from benchmark.config import build, load, one_line
 from benchmark.constructed_maps import BLURRED, CAUSE, WRONG, ConstructedMaps
 from benchmark.files import write_whole
-from benchmark.interfaces import BadInput, Batch
-from benchmark.known_curves import in_order, score
+from benchmark.images import chunks
+from benchmark.interfaces import BadInput
+from benchmark.known_curves import score_all
 from benchmark.preference import findings, preferences
-from benchmark.resolvers import CONF
+from benchmark.usual_settings import asked, usual
 
 NOTE = (
     "share of images on which the metric prefers the map of the cause, equal values half, with "
@@ -55,49 +52,41 @@ def judge(overrides: Sequence[str]) -> Verdict:
     Raises:
         BadInput: a setting is wrong, or no image's cause is known.
     """
-    own = [each for each in overrides if each.startswith("maps.")]
-    given = [each for each in overrides if each not in own]
-    config = OmegaConf.load(CONF / "trust.yaml")
-    named = {each.partition("=")[0] for each in given}
-    usual = [each for each in config.settings if each.partition("=")[0] not in named]
-    node: DictConfig = OmegaConf.merge(config, OmegaConf.from_dotlist(own)).maps
-    maps: ConstructedMaps = build(node, "maps")
-    cell = Cell.open(load(*usual, *given))
-    values: dict[tuple[str, str], list[float]] = {}
-    ids, size = cell.dataset.ids(), cell.settings.batch_size
-    groups = [ids[start : start + size] for start in range(0, len(ids), size)]
-    for group in track(
-        groups, "scoring", console=Console(stderr=True), disable=not sys.stderr.isatty()
-    ):
-        batch = maps.known(cell.batch(group))
-        if batch.ids:
-            for name, heatmaps in maps(cell.dataset, batch, cell.settings.res).items():
-                for metric, found in _scored(cell, batch, heatmaps).items():
-                    values.setdefault((metric, name), []).extend(found)
-    if not values:
+    config, given = usual("trust", overrides)
+    maps: ConstructedMaps = build(config.maps, "maps")
+    cell = Cell.open(load(*given))
+    lines = prefer(cell, maps)
+    if lines.empty:
         raise BadInput(
             f"no image of dataset={cell.settings.choices['dataset']} has a mask of its target: use "
             "dataset=tagged, scenes or coco2014, or target=label"
         )
-    better = {name: metric.higher_is_better for name, metric in cell.metrics.items()}
-    lines = preferences(values, better, CAUSE)
     facts = [f"{key} {value}" for key, value in captions.caption(cell).items()]
     shape = f"{cell.settings.res} x {cell.settings.res}"
     about = f"maps blur {maps.blur:g} px, shift {maps.shift} px"
     return Verdict(lines, findings(lines, WRONG), " · ".join([shape, *facts, about]))
 
 
-def _scored(cell: Cell, batch: Batch, heatmaps: Tensor) -> dict[str, list[float]]:
-    """Score heatmaps [B, r, r] by all metrics of a cell, each curve made once: metric -> [B]."""
-    kept: dict[str, dict[str, Tensor]] = {}
-    values = {}
-    for name in in_order(cell.metrics):
-        found = score(
-            name, cell.metrics, cell.model, batch, heatmaps, kept=lambda each: kept.get(each, {})
-        )
-        kept[name] = found.curves
-        values[name] = found.values.tolist()
-    return {name: values[name] for name in cell.metrics}
+def prefer(cell: Cell, maps: ConstructedMaps) -> pd.DataFrame:
+    """Ask all metrics of a cell whether they prefer the cause, on its images.
+
+    Returns:
+        As of ``preferences``; empty where no image has a mask of its target.
+    """
+    values: dict[tuple[str, str], list[float]] = {}
+    ids, size = cell.dataset.ids(), cell.settings.batch_size
+    groups = [ids[part] for part in chunks(len(ids), size)]
+    for group in track(
+        groups, "scoring", console=Console(stderr=True), disable=not sys.stderr.isatty()
+    ):
+        batch = maps.known(cell.batch(group))
+        if batch.ids:
+            for name, heatmaps in maps(cell.dataset, batch, cell.settings.res).items():
+                found = score_all(cell.metrics, cell.model, batch, heatmaps)
+                for metric, each in found.items():
+                    values.setdefault((metric, name), []).extend(each)
+    better = {name: metric.higher_is_better for name, metric in cell.metrics.items()}
+    return preferences(values, better, CAUSE)
 
 
 def cells_of(lines: pd.DataFrame) -> pd.DataFrame:
@@ -129,24 +118,10 @@ def markdown(verdict: Verdict) -> str:
 
 def main() -> int:
     """Print which metrics prefer the cause, or write it as Markdown or CSV."""
-    parser = argparse.ArgumentParser(prog="benchmark.trust", description=__doc__)
-    parser.add_argument("settings", nargs="*", help="group=choice or key=value, as of a run")
-    parser.add_argument(
-        "--write",
-        type=Path,
-        action="append",
-        default=[],
-        help="ends in .md or .csv; may be repeated",
-    )
-    arguments = parser.parse_intermixed_args()
     try:
-        for file in arguments.write:
-            if file.suffix not in (".md", ".csv"):
-                raise BadInput(
-                    f"--write takes a file that ends in .md or .csv, not in {file.suffix!r}"
-                )
-        verdict = judge(arguments.settings)
-        for file in arguments.write:
+        settings, files = asked("benchmark.trust", __doc__, (".md", ".csv"))
+        verdict = judge(settings)
+        for file in files:
             table = (
                 verdict.lines.to_csv(index=False) if file.suffix == ".csv" else markdown(verdict)
             )
@@ -155,7 +130,7 @@ def main() -> int:
     except (BadInput, OSError) as error:
         print(f"benchmark.trust: {one_line(error)}", file=sys.stderr)
         return 2
-    if not arguments.write:
+    if not files:
         _show(verdict)
     return 0
 
