@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+import pandas as pd
 import torch
 from torch import Tensor
 
 from benchmark import captions, loading
+from benchmark.audit import left
 from benchmark.cell import Cell
 from benchmark.config import Settings
 from benchmark.identity import environment
@@ -19,6 +21,7 @@ from benchmark.records import Outcome, RunFolder
 from benchmark.resolution import native_resolution
 from benchmark.runtime import clock, peak_memory, reset_peak_memory
 from benchmark.stages import Stage
+from benchmark.survival import ENDS, survival, warning
 
 
 class Watcher(Protocol):
@@ -63,6 +66,7 @@ class _Run:
         )
         self.attacked = cell.folder.stage("attacked")  # images; empty without an attack
         self.scores = {name: cell.folder.stage(stage) for name, stage in cell.stages.items()}
+        self.audited = cell.folder.stage(cell.audit) if cell.audit else None
         self.skipped: dict[str, str] = {}  # image id -> why
         self.start = ""  # what the log calls it
         self.timed = False  # whether a batch was explained since the start
@@ -72,7 +76,8 @@ class _Run:
         chosen = self.cell.dataset.ids()
         ids = self._unchanged(chosen)
         self.start = self.cell.folder.begin({**self.cell.provenance(), **environment()})
-        stages = [self.explained, self.heatmaps, *self.scores.values()]
+        audited = [] if self.audited is None else [self.audited]
+        stages = [self.explained, self.heatmaps, *self.scores.values(), *audited]
         todo = [each for each in ids if any(each not in stage.rows for stage in stages)]
         self.watcher.begin(self.cell.folder.path.name, len(ids) - len(todo), len(ids))
         size = self.cell.settings.batch_size
@@ -91,6 +96,9 @@ class _Run:
             for name in in_order(self.cell.metrics):
                 if missing := _missing(batch, self.scores[name]):
                     self._score(name, batch.select(missing))
+            for stage in audited:
+                if missing := _missing(batch, stage):
+                    self._audit(batch.select(missing), stage)
             self.watcher.advance(len(batch.ids))
         return self._finish(chosen)
 
@@ -214,6 +222,29 @@ class _Run:
         ]
         self.scores[name].append(rows, arrays)
 
+    def _audit(self, batch: Batch, stage: Stage) -> None:
+        """Store what is left of images where deletion ends and insertion begins."""
+        model, protocol = self.cell.model, self.cell.protocol
+        at_end = {ENDS["deletion"]: left(model, batch, protocol.deletion_substrate)}
+        same = protocol.deletion_substrate == protocol.insertion_substrate
+        at_end[ENDS["insertion"]] = (
+            at_end[ENDS["deletion"]] if same else left(model, batch, protocol.insertion_substrate)
+        )
+        rows = [
+            {"id": image_id}
+            | {f"score_{end}": float(scores[row]) for end, (scores, _) in at_end.items()}
+            | {f"entropy_{end}": float(entropies[row]) for end, (_, entropies) in at_end.items()}
+            for row, image_id in enumerate(batch.ids)
+        ]
+        stage.append(rows, [{} for _ in rows])
+
+    def _surviving(self, done: Sequence[str]) -> str:
+        """Say where classes survive although all of the image is replaced."""
+        if self.audited is None:
+            return ""
+        rows = [self.explained.rows[each] | self.audited.rows[each] for each in done]
+        return warning(survival(pd.DataFrame(rows)))
+
     def _finish(self, chosen: Sequence[str]) -> tuple[RunFolder, Outcome]:
         done = [each for each in chosen if each not in self.skipped]
         if not done:
@@ -234,7 +265,9 @@ class _Run:
                 self.cell,
                 len(self.skipped),
                 sum(not self.explained.rows[each].get("fooled", True) for each in done),
+                self._surviving(done),
             ),
+            audit=self.cell.audit,
         )
         self.cell.folder.log({"event": "end", "start": self.start, **outcome._asdict()})
         return self.cell.folder, outcome

@@ -27,6 +27,7 @@ REACTS = (
     "gets worse in part where the network sees another class",
     "gets worse where the network sees another class",
 )
+MISSING = {"NR": "on these images", "AR": "where the network sees another class"}
 
 
 class Preference(NamedTuple):
@@ -129,7 +130,8 @@ def sentences(metrics: Sequence[Judged]) -> list[str]:
                 for test, images in by_test.items()
                 if images < 2
             ]
-            why = " and ".join(few) or "it has no values for these images"
+            without = [words for side, words in MISSING.items() if np.isnan(each.mean(side))]
+            why = " and ".join(few) or f"it has no values {' and '.join(without)}"
             said.append(f"{each.metric}: {UNKNOWN}, {why}")
             continue
         bears, reacts = each.standing("NR"), each.standing("AR")
