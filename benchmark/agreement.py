@@ -1,8 +1,10 @@
 """How far rankings agree: ``python -m benchmark.agreement FOLDER [--only TEXT] [--write FILE]``.
 
-Of all stored runs below a folder: whether images agree on the order of the methods (Krippendorff's
-alpha), metrics with each other, protocols and substrates with each other (Kendall's tau), and how
-far a method's score and place move between them. Nothing here computes a score or needs torch.
+Of all stored runs below a folder, or of an experiment (``python -m benchmark.agreement sensitivity
+n=100``), whose columns are compared if they differ in nothing but the protocol: whether images
+agree on the order of the methods (Krippendorff's alpha), metrics with each other, protocols and
+substrates with each other (Kendall's tau), and how far a method's score and place move between
+them. Nothing here computes a score or needs torch.
 """
 
 from __future__ import annotations
@@ -20,11 +22,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from benchmark.contenders import below
+from benchmark.contenders import Contender, below, of_experiment
 from benchmark.errors import BadInput
+from benchmark.experiment import read
 from benchmark.files import check_endings, write_whole
 from benchmark.print_layout import broken
-from benchmark.rankings import comparisons_of, correlations, sentences
+from benchmark.rankings import by_protocol, comparisons_of, correlations, sentences
 
 NOTES = {
     "images": "alpha: Krippendorff's, ordinal, of the places that each image gives the methods; 1 "
@@ -36,13 +39,16 @@ NOTES = {
     "the best",
 }
 PICTURES, TEXTS = (".png", ".pdf", ".svg"), (".md", ".csv")
+FEW = 4  # groups, of each of which something is said
 INCHES = 0.42  # of a metric's row and column
 
 
 def main() -> int:
     """Print what agrees with what, or write it as Markdown, CSV or a figure."""
     parser = argparse.ArgumentParser(prog="benchmark.agreement", description=__doc__)
-    parser.add_argument("folder", type=Path, help="of results")
+    parser.add_argument("what", help="a folder of results, or an experiment such as sensitivity")
+    parser.add_argument("overrides", nargs="*", help="what the experiment was run with: n=100 ...")
+    parser.add_argument("--config-dir", help="where an experiment of your own lies")
     parser.add_argument(
         "--only", default="", help="only runs whose data, model, protocol ... line has this text"
     )
@@ -53,12 +59,12 @@ def main() -> int:
         default=[],
         help=f"ends in {', '.join(TEXTS + PICTURES)}; a picture shows how metrics correlate",
     )
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     try:
         check_endings(arguments.write, TEXTS + PICTURES)
-        contenders = [each for each in below(arguments.folder) if arguments.only in each.group]
+        contenders = [each for each in _found(arguments) if arguments.only in each.group]
         if not contenders:
-            raise BadInput(f"no run below {arguments.folder} has {arguments.only!r} in its line")
+            raise BadInput(f"no run of {arguments.what} has {arguments.only!r} in its line")
         frames = comparisons_of(contenders)
         for file in arguments.write:
             if file.suffix in PICTURES:
@@ -73,9 +79,18 @@ def main() -> int:
         console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
         for name, frame in frames.items():
             console.print(*_screens(frame), Text(f"{name}: {NOTES[name]}", "dim"), "")
-        for each in sentences(frames):
+        for each in _said(frames):
             console.print(Text(each))
     return 0
+
+
+def _found(arguments: argparse.Namespace) -> list[Contender]:
+    if not Path(arguments.what).is_dir():
+        composed = read(arguments.what, arguments.overrides, arguments.config_dir)
+        return by_protocol(of_experiment(composed), composed.experiment.title)
+    if arguments.overrides:
+        raise BadInput(f"{arguments.overrides[0]}: a folder takes no settings")
+    return below(Path(arguments.what))
 
 
 def correlation_figure(matrices: Mapping[str, pd.DataFrame]) -> Figure:
@@ -120,7 +135,7 @@ def _rendered(frames: Mapping[str, pd.DataFrame], suffix: str) -> str:
         return pd.concat([frame.assign(table=name) for name, frame in frames.items()]).to_csv(
             index=False
         )
-    lines = [f"- {each}." for each in sentences(frames)] + [""]
+    lines = [f"- {each}." for each in _said(frames)] + [""]
     for name, frame in frames.items():
         for group, part in _by_title(frame):
             shown = _texts(part)
@@ -129,6 +144,13 @@ def _rendered(frames: Mapping[str, pd.DataFrame], suffix: str) -> str:
             lines += [f"| {' | '.join(line)} |" for line in shown.itertuples(index=False)] + [""]
         lines += [f"{name}: {NOTES[name]}.", ""]
     return "\n".join(lines)
+
+
+def _said(frames: Mapping[str, pd.DataFrame]) -> list[str]:
+    """Say what was found, and of many protocols only how they agree with each other."""
+    many = "protocols" in frames and frames["images"]["group"].nunique() > FEW
+    across = {name: frames[name] for name in ("protocols", "methods") if name in frames}
+    return sentences(across if many else frames)
 
 
 def _screens(frame: pd.DataFrame) -> Iterator[Table]:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from benchmark.attack import Attack
 from benchmark.config import LABEL, PREDICTED, Resize, Settings, build, plain
-from benchmark.curves import Imputer
+from benchmark.curves import Imputer, Protocol
 from benchmark.downloads import one_at_a_time
 from benchmark.files import file_digest
 from benchmark.identity import code_hash, fingerprints_of, key_of, library_versions, modules_of
@@ -49,6 +49,8 @@ class Cell:
     metrics: dict[str, Metric]
     heatmaps: str  # the stage of the heatmaps that are scored; "heatmaps" unless resized
     stages: dict[str, str]  # metric -> the name of its stage in the folder
+    protocol: Protocol
+    audit: str  # the stage of what is left where all is replaced; empty where no metric has curves
     folder: RunFolder
     identity: dict[str, Any]  # every setting, weight and line of code that can change a number
 
@@ -125,6 +127,8 @@ class Cell:
             if data := fingerprints_of(model, metric):
                 made_by["data"] = data
             stages[name] = f"scores/{name}-{settings.choices['protocol']}-{key_of(made_by)}"
+        protocol: Protocol = build(settings.protocol, "protocol")
+        curved = any(hasattr(metric, "walks") for metric in metrics.values())
         place = Path(settings.results) / dataset.name / _model_name(settings, model)
         own = [str(settings.method.res)] if "res" in settings.method else []
         name = "-".join([settings.choices["method"], *own, key_of(identity)])
@@ -138,6 +142,8 @@ class Cell:
             metrics=metrics,
             heatmaps=f"heatmaps-{settings.res}-{settings.resize.name}" if resized else "heatmaps",
             stages=stages,
+            protocol=protocol,
+            audit=_audit(settings, model, protocol) if curved else "",
             folder=RunFolder(place / name),
             identity=identity,
         )
@@ -213,6 +219,21 @@ class Cell:
             "pass_batch": self.model.pass_batch,
             "stages": self.stages,
         }
+
+
+def _audit(settings: Settings, model: ImageClassifier, protocol: Protocol) -> str:
+    """Name the stage of what is left where a protocol has replaced all of the image."""
+    substrates = (protocol.deletion_substrate, protocol.insertion_substrate)
+    made_of = ("benchmark.audit", *modules_of(*substrates))
+    made_by = {
+        "substrates": [
+            plain_node(settings.protocol[f"{each}_substrate"]) for each in ("deletion", "insertion")
+        ],
+        "data": fingerprints_of(model, *substrates),
+        "code": code_hash(*made_of),
+        "packages": library_versions(*made_of),
+    }
+    return f"scores/audit-{settings.choices['protocol']}-{key_of(made_by)}"
 
 
 def _one_image(place: str, substrate: object) -> None:

@@ -82,6 +82,14 @@ def score_all(
         yield name, found
 
 
+def values_of(
+    metrics: Mapping[str, Any], model: Classifier, batch: Batch, heatmaps: Tensor
+) -> dict[str, list[float]]:
+    """Score heatmaps [B, r, r] by several metrics, as ``score_all`` does: name -> [B]."""
+    found = dict(score_all(metrics, model, batch, heatmaps))
+    return {name: found[name].values.tolist() for name in metrics}
+
+
 def stacked(stage: Stage, ids: Sequence[str], name: str) -> Tensor:
     """Read the arrays of images as a tensor [B, ...]."""
     return torch.from_numpy(np.stack([stage.array(image_id, name) for image_id in ids]))

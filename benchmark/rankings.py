@@ -102,6 +102,23 @@ def comparisons_of(contenders: Sequence[Contender]) -> dict[str, pd.DataFrame]:
     return {name: frame for name, frame in frames.items() if len(frame)}
 
 
+def by_protocol(contenders: Sequence[Contender], title: str) -> list[Contender]:
+    """Let an experiment's columns be protocols, so that their rankings are compared.
+
+    Args:
+        contenders: of an experiment, a group for each column.
+        title: the experiment's.
+
+    Returns:
+        The same contenders, in groups that differ in the protocol; unchanged where columns differ
+        in anything else, as in the model.
+    """
+    others = ({**each.facts, "protocol": "", "code": ""} for each in contenders)
+    if len({repr(sorted(each.items())) for each in others}) > 1:
+        return list(contenders)
+    return [each._replace(group=f"{title} · protocol {each.group}") for each in contenders]
+
+
 def _pairs(long: pd.DataFrame, within: list[str], between: str) -> pd.DataFrame:
     """Compare the rankings of methods of every two metrics or protocols."""
     lines = []

@@ -41,6 +41,7 @@ class Outcome(NamedTuple):
     about: str  # the method's name, its paper, and a line on it; empty where its YAML has none
     caption: dict[str, str]  # what the numbers depend on
     warnings: list[str]
+    audit: str  # the stage of what is left where all is replaced; empty where there is none
 
 
 class Part(NamedTuple):
@@ -244,7 +245,7 @@ def finished(root: Path) -> list[tuple[RunFolder, Outcome]]:
 
 def outcome_of(entry: Row) -> Outcome:
     """Read an outcome back from the line that logged it."""
-    older: Row = {"heatmaps": "heatmaps", "about": ""}  # logs that have neither
+    older: Row = {"heatmaps": "heatmaps", "about": "", "audit": ""}  # of logs that lack them
     known = older | entry
     return Outcome(**{name: known[name] for name in Outcome._fields})
 

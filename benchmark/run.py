@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+import pandas as pd
 import torch
 from torch import Tensor
 
 from benchmark import captions, loading
+from benchmark.audit import left
 from benchmark.cell import Cell
 from benchmark.claims import Claims, Pace
 from benchmark.config import Settings, build
@@ -21,6 +23,7 @@ from benchmark.pass_sizes import free_memory, halve, is_out_of_memory
 from benchmark.records import PART, Outcome, Part, RunFolder
 from benchmark.resolution import native_resolution
 from benchmark.stages import Stage
+from benchmark.survival import ENDS, survival, warning
 
 
 class Watcher(Protocol):
@@ -87,7 +90,8 @@ class _Run:
         )
         self.attacked = folder.stage("attacked")  # images; empty without an attack
         self.scores = {name: folder.stage(stage) for name, stage in cell.stages.items()}
-        self.results = [self.explained, self.heatmaps, *self.scores.values()]
+        self.audited = [folder.stage(cell.audit)] if cell.audit else []  # one, where it can be
+        self.results = [self.explained, self.heatmaps, *self.scores.values(), *self.audited]
         self.skipped: dict[str, str] = {}  # image id -> why
         self.start = ""  # what the log calls it
         self.timed = False  # whether a batch was explained since the start
@@ -130,6 +134,9 @@ class _Run:
             for name in in_order(self.cell.metrics):
                 if missing := _missing(batch, self.scores[name]):
                     self._score(name, batch.select(missing))
+            for stage in self.audited:
+                if missing := _missing(batch, stage):
+                    self._audit(batch.select(missing), stage)
             self.watcher.advance(len(batch.ids))
 
     def _lacking(self, ids: Sequence[str]) -> list[str]:
@@ -262,6 +269,29 @@ class _Run:
         ]
         self.scores[name].append(rows, arrays)
 
+    def _audit(self, batch: Batch, stage: Stage) -> None:
+        """Store what is left of images where deletion ends and insertion begins."""
+        model, protocol = self.cell.model, self.cell.protocol
+        at_end = {ENDS["deletion"]: left(model, batch, protocol.deletion_substrate)}
+        same = protocol.deletion_substrate == protocol.insertion_substrate
+        at_end[ENDS["insertion"]] = (
+            at_end[ENDS["deletion"]] if same else left(model, batch, protocol.insertion_substrate)
+        )
+        rows = [
+            {"id": image_id}
+            | {f"score_{end}": float(scores[row]) for end, (scores, _) in at_end.items()}
+            | {f"entropy_{end}": float(entropies[row]) for end, (_, entropies) in at_end.items()}
+            for row, image_id in enumerate(batch.ids)
+        ]
+        stage.append(rows, [{} for _ in rows])
+
+    def _surviving(self, done: Sequence[str]) -> str:
+        """Say where classes survive although all of the image is replaced."""
+        rows = [
+            self.explained.rows[each] | stage.rows[each] for stage in self.audited for each in done
+        ]
+        return warning(survival(pd.DataFrame(rows))) if rows else ""
+
     def _finish(self, chosen: Sequence[str]) -> Outcome | Part:
         """Say what is there: all images, if every other shard's are, or a part of them."""
         self._refresh()
@@ -296,7 +326,9 @@ class _Run:
                 self.cell,
                 len(self.skipped),
                 sum(not self.explained.rows[each].get("fooled", True) for each in done_ids),
+                self._surviving(done_ids),
             ),
+            audit=self.cell.audit,
         )
         self.folder.log({"event": "end", "start": self.start, **outcome._asdict()})
         return outcome

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from torch import Tensor
 
 from benchmark.captions import title
 from benchmark.cell import Cell
@@ -50,11 +51,7 @@ def check(
     """
 
     def explained(model: ImageClassifier, batch: Batch) -> Heatmaps:
-        model.begin_count(len(batch.ids))
-        heatmaps = method(model, batch).detach()
-        if resize and heatmaps.shape[-1] != resize[0]:
-            heatmaps = resize_heatmaps(heatmaps, *resize)
-        return list(heatmaps.float().cpu().numpy())
+        return list(explain(method, model, batch, resize).float().cpu().numpy())
 
     shape = (1, 3, model.input_size, model.input_size)
     groups = layers(model.network, batch.images.new_zeros(shape))
@@ -69,6 +66,29 @@ def check(
         parts.append(_compared(each, first, second))
     columns = ["check", "layer", "step", "id", *Similarity._fields]
     return pd.DataFrame([line for part in parts for line in part], columns=columns)
+
+
+def explain(
+    method: Method, model: ImageClassifier, batch: Batch, resize: tuple[int, str] | None
+) -> Tensor:
+    """Explain images by heatmaps [B, r, r], brought to as many cells as asked for."""
+    model.begin_count(len(batch.ids))
+    heatmaps = method(model, batch).detach()
+    if resize and heatmaps.shape[-1] != resize[0]:
+        heatmaps = resize_heatmaps(heatmaps, *resize)
+    return heatmaps
+
+
+def resize_of(cell: Cell) -> tuple[int, str] | None:
+    """Say to how many cells along a side a cell's heatmaps are brought, and how.
+
+    Raises:
+        BadInput: they have another resolution than asked for.
+    """
+    settings = cell.settings
+    if (native := native_resolution(cell.method, cell.model)) is not None:
+        settings.check_resolution(native)
+    return None if settings.resize is Resize.refuse else (settings.res, settings.resize.name)
 
 
 def _compared(variant: Variant, first: Heatmaps, second: Heatmaps) -> list[dict[str, object]]:
@@ -89,10 +109,7 @@ def of_cell(cell: Cell, checks: Sequence[str]) -> pd.DataFrame:
         BadInput: its heatmaps have another resolution than asked for.
         UnreadableImage: an image cannot be decoded.
     """
-    settings = cell.settings
-    if (native := native_resolution(cell.method, cell.model)) is not None:
-        settings.check_resolution(native)
-    resize = None if settings.resize is Resize.refuse else (settings.res, settings.resize.name)
+    settings, resize = cell.settings, resize_of(cell)
     ids = cell.dataset.ids()
     parts = [
         check(

@@ -73,7 +73,7 @@ def variants(
     if "shift" in checks and (moved := shifted(model, batch.images)):
         yield Variant("shift", "", 1, moved[0], batch._replace(images=moved[1]), every)
     if "noise" in checks:
-        for step, images in enumerate(noisy(batch), start=1):
+        for step, images in enumerate(noisy(batch, RADIUS, DRAWS), start=1):
             yield Variant("noise", "", step, model, batch._replace(images=images), every)
     if "fgsm" in checks:
         images, kept = fgsm_within_class(model, batch.images)
@@ -90,16 +90,21 @@ def other_classes(batch: Batch, classes: int) -> Tensor:
     return (batch.targets + torch.stack(steps).to(batch.targets)) % classes
 
 
-def noisy(batch: Batch) -> Iterator[Tensor]:
-    """Yield images [B, 3, H, W] in [0, 1] with uniform noise of up to ``RADIUS`` on each channel.
+def noisy(batch: Batch, radius: float, draws: int) -> Iterator[Tensor]:
+    """Yield images [B, 3, H, W] in [0, 1] with uniform noise on each channel, as many as draws.
 
     Source: Yeh et al. (2019), max-sensitivity by Monte Carlo; each image's noise is of its seed.
+
+    Args:
+        batch: the images.
+        radius: largest noise, of a channel's range [0, 1].
+        draws: how many times.
     """
     sources = generators(batch.seeds, batch.images.device)
     shape = batch.images.shape[1:]
-    for _ in range(DRAWS):
+    for _ in range(draws):
         drawn = [torch.rand(shape, generator=each, device=each.device) for each in sources]
-        yield (batch.images + RADIUS * (2 * torch.stack(drawn) - 1)).clamp(0, 1)
+        yield (batch.images + radius * (2 * torch.stack(drawn) - 1)).clamp(0, 1)
 
 
 def fgsm_within_class(model: ImageClassifier, images: Tensor) -> tuple[Tensor, Tensor]:

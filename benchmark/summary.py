@@ -10,6 +10,9 @@ import pandas as pd
 from benchmark.records import Outcome, RunFolder
 from benchmark.stages import Stage
 from benchmark.stats import Mean, class_mean_interval, mean_intervals
+from benchmark.survival import ENDS
+
+AUDITED = [f"{what}_{end}" for end in ENDS.values() for what in ("score", "entropy")]
 
 
 def per_image(
@@ -20,7 +23,8 @@ def per_image(
     Columns: id, target, label (-1 is none), predicted, correct (None without a label),
     score_on_image, score_on_baseline, every metric, forward_passes, backward_passes, seconds,
     protocol, and warm_up where the time includes the start of a process; under an attack also
-    clean, the class that was seen before, and fooled.
+    clean, the class that was seen before, and fooled; where metrics have curves also the audit,
+    score and entropy where all is deleted and where nothing is inserted yet.
 
     Args:
         folder: the run's.
@@ -39,6 +43,11 @@ def per_image(
         values = [rows[image_id]["value"] for image_id in ids]
         place = list(table.columns).index("forward_passes")
         table.insert(place, metric, [math.nan if each is None else each for each in values])
+    if outcome.audit:
+        left = stage(outcome.audit).rows
+        place = list(table.columns).index("score_on_baseline") + 1
+        for number, name in enumerate(AUDITED):
+            table.insert(place + number, name, [left[each][name] for each in ids])
     times = {image_id: line for line in folder.timings() for image_id in line["ids"]}
     table["seconds"] = [times.get(each, {}).get("seconds_per_image", math.nan) for each in ids]
     table["protocol"] = outcome.caption["protocol"]

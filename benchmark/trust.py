@@ -8,14 +8,11 @@ masks, and its objects are then taken for the cause.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
-from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -24,11 +21,12 @@ from benchmark import captions
 from benchmark.cell import Cell
 from benchmark.config import build, load, one_line
 from benchmark.constructed_maps import BLURRED, CAUSE, WRONG, ConstructedMaps
-from benchmark.files import check_endings, write_whole
+from benchmark.files import write_whole
+from benchmark.images import chunks
 from benchmark.interfaces import BadInput
-from benchmark.known_curves import score_all
+from benchmark.known_curves import values_of
 from benchmark.preference import findings, preferences
-from benchmark.resolvers import CONF
+from benchmark.usual_settings import asked, usual
 
 NOTE = (
     "share of images on which the metric prefers the map of the cause, equal values half, with "
@@ -54,37 +52,41 @@ def judge(overrides: Sequence[str]) -> Verdict:
     Raises:
         BadInput: a setting is wrong, or no image's cause is known.
     """
-    own = [each for each in overrides if each.startswith("maps.")]
-    given = [each for each in overrides if each not in own]
-    config = OmegaConf.load(CONF / "trust.yaml")
-    named = {each.partition("=")[0] for each in given}
-    usual = [each for each in config.settings if each.partition("=")[0] not in named]
-    node: DictConfig = OmegaConf.merge(config, OmegaConf.from_dotlist(own)).maps
-    maps: ConstructedMaps = build(node, "maps")
-    cell = Cell.open(load(*usual, *given))
+    config, given = usual("trust", overrides)
+    maps: ConstructedMaps = build(config.maps, "maps")
+    cell = Cell.open(load(*given))
+    lines = prefer(cell, maps)
+    if lines.empty:
+        raise BadInput(
+            f"no image of dataset={cell.settings.choices['dataset']} has a mask of its target: use "
+            "dataset=tagged, scenes or coco2014, or target=label"
+        )
+    facts = [f"{key} {value}" for key, value in captions.caption(cell).items()]
+    shape = f"{cell.settings.res} x {cell.settings.res}"
+    about = f"maps blur {maps.blur:g} px, shift {maps.shift} px"
+    return Verdict(lines, findings(lines, WRONG), " · ".join([shape, *facts, about]))
+
+
+def prefer(cell: Cell, maps: ConstructedMaps) -> pd.DataFrame:
+    """Ask all metrics of a cell whether they prefer the cause, on its images.
+
+    Returns:
+        As of ``preferences``; empty where no image has a mask of its target.
+    """
     values: dict[tuple[str, str], list[float]] = {}
     ids, size = cell.dataset.ids(), cell.settings.batch_size
-    groups = [ids[start : start + size] for start in range(0, len(ids), size)]
+    groups = [ids[part] for part in chunks(len(ids), size)]
     for group in track(
         groups, "scoring", console=Console(stderr=True), disable=not sys.stderr.isatty()
     ):
         batch = maps.known(cell.batch(group))
         if batch.ids:
             for name, heatmaps in maps(cell.dataset, batch, cell.settings.res).items():
-                found = dict(score_all(cell.metrics, cell.model, batch, heatmaps))
-                for metric in cell.metrics:
-                    values.setdefault((metric, name), []).extend(found[metric].values.tolist())
-    if not values:
-        raise BadInput(
-            f"no image of dataset={cell.settings.choices['dataset']} has a mask of its target: use "
-            "dataset=tagged, scenes or coco2014, or target=label"
-        )
+                found = values_of(cell.metrics, cell.model, batch, heatmaps)
+                for metric, each in found.items():
+                    values.setdefault((metric, name), []).extend(each)
     better = {name: metric.higher_is_better for name, metric in cell.metrics.items()}
-    lines = preferences(values, better, CAUSE)
-    facts = [f"{key} {value}" for key, value in captions.caption(cell).items()]
-    shape = f"{cell.settings.res} x {cell.settings.res}"
-    about = f"maps blur {maps.blur:g} px, shift {maps.shift} px"
-    return Verdict(lines, findings(lines, WRONG), " · ".join([shape, *facts, about]))
+    return preferences(values, better, CAUSE)
 
 
 def cells_of(lines: pd.DataFrame) -> pd.DataFrame:
@@ -116,20 +118,10 @@ def markdown(verdict: Verdict) -> str:
 
 def main() -> int:
     """Print which metrics prefer the cause, or write it as Markdown or CSV."""
-    parser = argparse.ArgumentParser(prog="benchmark.trust", description=__doc__)
-    parser.add_argument("settings", nargs="*", help="group=choice or key=value, as of a run")
-    parser.add_argument(
-        "--write",
-        type=Path,
-        action="append",
-        default=[],
-        help="ends in .md or .csv; may be repeated",
-    )
-    arguments = parser.parse_intermixed_args()
     try:
-        check_endings(arguments.write, (".md", ".csv"))
-        verdict = judge(arguments.settings)
-        for file in arguments.write:
+        settings, files = asked("benchmark.trust", __doc__, (".md", ".csv"))
+        verdict = judge(settings)
+        for file in files:
             table = (
                 verdict.lines.to_csv(index=False) if file.suffix == ".csv" else markdown(verdict)
             )
@@ -138,7 +130,7 @@ def main() -> int:
     except (BadInput, OSError) as error:
         print(f"benchmark.trust: {one_line(error)}", file=sys.stderr)
         return 2
-    if not arguments.write:
+    if not files:
         _show(verdict)
     return 0
 

@@ -240,7 +240,7 @@ def test_a_first_layer_that_sees_something_else_than_the_input_permits_no_shift(
 def test_the_largest_change_under_noise_is_captums_max_sensitivity(monkeypatch):
     monkeypatch.setattr(sanity_variants, "DRAWS", 3)
     model, batch = tiny(), batch_of(0.1 + 0.8 * images_of(2), torch.tensor([1, 3]))
-    drawn = list(sanity_variants.noisy(batch))
+    drawn = list(sanity_variants.noisy(batch, RADIUS, sanity_variants.DRAWS))
     assert all((each - batch.images).abs().max() <= RADIUS + 1e-6 for each in drawn)
     assert all((each - batch.images).abs().max() > 0.95 * RADIUS for each in drawn)
     assert not torch.equal(drawn[0], drawn[1])

@@ -10,7 +10,9 @@ import benchmark
 from benchmark import trust
 from benchmark.constructed_maps import ConstructedMaps
 from benchmark.interfaces import BadInput
+from benchmark.known_curves import score_all
 from benchmark.preference import findings, preferences, share
+from benchmark.usual_settings import usual
 
 
 @pytest.fixture(scope="module")
@@ -179,3 +181,21 @@ def test_a_table_has_a_dash_where_no_image_has_a_value():
     shown = trust.cells_of(made([np.nan], [1.0]).astype({"n": int}))
     assert isinstance(shown, pd.DataFrame)
     assert shown.loc["m", "decoy"] == "–"
+
+
+def test_all_metrics_of_an_image_take_at_most_twice_the_passes_of_deletion_and_insertion():
+    config, given = usual("trust", ["dataset.limit=1"])
+    assert set(config) == {"settings", "maps"}
+    cell = benchmark.load(*given)
+    one = cell.batch(cell.dataset.ids())
+    heatmaps = torch.rand(1, 28, 28, generator=torch.Generator().manual_seed(0))
+
+    def passes(metrics):
+        cell.model.begin_count(1)
+        assert set(score_all(metrics, cell.model, one, heatmaps)) == set(metrics)
+        return float(cell.model.forward_passes.sum() + cell.model.backward_passes.sum())
+
+    alone = passes({name: cell.metrics[name] for name in ("deletion", "insertion")})
+    assert alone == 2 * 263  # 784 cells in groups of 3, and the image itself
+    assert len(cell.metrics) > 20
+    assert alone < passes(cell.metrics) <= 2 * alone

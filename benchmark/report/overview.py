@@ -15,6 +15,7 @@ from benchmark.rankings import comparisons_of, sentences
 from benchmark.report import charts, results
 from benchmark.report.sources import Contestant, Group, Source
 from benchmark.stages import Row
+from benchmark.survival import survival
 
 SKIPPED = 5  # skipped images that are named
 
@@ -147,6 +148,9 @@ def _audit(group: Group) -> dict[str, str]:
         curved = [each for each in group.contestants if results.has_curves(each, metric, group)]
         ends = [curved[0].run.curve(metric, group.shared.ids)[0][:, point]] if curved else []
         told[f"mean score that {metric} {where}"] = f"{ends[0].mean():.4f}" if ends else NOTHING
+    for metric, left in survival(first.images).items():
+        told[f"mean entropy where {metric} has replaced all"] = f"{left.entropy:.2f}"
+        told[f"images whose class survives there, {metric}"] = f"{left.survives / left.n:.1%}"
     return told
 
 

@@ -1,0 +1,61 @@
+"""What a command does unless told otherwise, in a YAML of its own beside ``conf/config.yaml``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+from omegaconf import DictConfig, OmegaConf
+
+from benchmark.files import check_endings
+from benchmark.resolvers import CONF
+
+
+def usual(name: str, overrides: Sequence[str]) -> tuple[DictConfig, list[str]]:
+    """Read ``conf/<name>.yaml`` and put what was given in the place of what is usual.
+
+    Args:
+        name: of the command. Its file has ``settings``, a list of a run's overrides, and nodes of
+            its own.
+        overrides: as on the command line; those of the file's own nodes, such as ``maps.blur=10``,
+            and any of a run.
+
+    Returns:
+        The file's own nodes with what was given of them, and a run's overrides, the usual ones
+        that nothing was given for first.
+    """
+    config = OmegaConf.load(CONF / f"{name}.yaml")
+    nodes = tuple(f"{key!s}." for key in config if key != "settings")
+    own = [each for each in overrides if each.startswith(nodes)]
+    given = [each for each in overrides if each not in own]
+    named = {each.partition("=")[0] for each in given}
+    settings = [each for each in config.settings if each.partition("=")[0] not in named]
+    merged = cast(DictConfig, OmegaConf.merge(config, OmegaConf.from_dotlist(own)))
+    return merged, [*settings, *given]
+
+
+def asked(prog: str, doc: str | None, kinds: Sequence[str]) -> tuple[list[str], list[Path]]:
+    """Read a command line of settings and ``--write FILE``, which may be repeated.
+
+    Args:
+        prog: the command.
+        doc: what it does.
+        kinds: endings that files may have.
+
+    Raises:
+        BadInput: a file has another ending.
+    """
+    parser = argparse.ArgumentParser(prog=prog, description=doc)
+    parser.add_argument("settings", nargs="*", help="group=choice or key=value, as of a run")
+    parser.add_argument(
+        "--write",
+        type=Path,
+        action="append",
+        default=[],
+        help=f"ends in {' or '.join(kinds)}; may be repeated",
+    )
+    arguments = parser.parse_intermixed_args()
+    check_endings(arguments.write, kinds)
+    return arguments.settings, arguments.write
