@@ -87,7 +87,8 @@ class Cell:
         attacks = [] if attack is None else [attack]
         source = build(settings.model, "model")
         things = (method, dataset, baseline, source, model, *attacks)
-        made_of = ("benchmark.loading", *modules_of(*things))
+        own = [] if type(model) is ImageClassifier else modules_of(model)  # as TF32's
+        made_of = ("benchmark.loading", *modules_of(*things), *own)
         if settings.target.isdecimal() and int(settings.target) >= len(model.class_names):
             raise BadInput(
                 f"target={settings.target}: model={settings.choices['model']} has the classes 0 "

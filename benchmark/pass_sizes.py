@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypedDict
 
 import torch
+from filelock import FileLock
 
 from benchmark.config import Settings, build
 from benchmark.devices import device_name, device_of
@@ -54,7 +55,10 @@ def load_model(settings: Settings, say: Callable[[str], None] = lambda _: None) 
     known = _read(place).get(key, Known())
     if model.pass_batch == 0:
         if "fastest" not in known:
-            known = _remember(place, key, Known(fastest=fastest(model)))
+            with _alone(place):  # others that start now wait, and take what is found
+                known = _read(place).get(key, Known())
+                if "fastest" not in known:
+                    known = _remember(place, key, Known(fastest=fastest(model)))
         model.pass_batch = known["fastest"]
         say(f"{model.pass_batch} images pass at once, the fastest here according to {place}")
     if (most := known.get("most")) and model.pass_batch > most:
@@ -77,9 +81,11 @@ def halve(settings: Settings, model: ImageClassifier) -> int:
             f"{device_name(model.device)} has too little memory for one image at a time: free some,"
             " or choose another device or a smaller batch_size"
         )
-    half = model.pass_batch // 2
-    _remember(Path(settings.results) / FILE, _key(settings, model), Known(most=half))
-    return half
+    half, place, key = model.pass_batch // 2, Path(settings.results) / FILE, _key(settings, model)
+    with _alone(place):
+        least = min(half, _read(place).get(key, Known()).get("most", half))
+        _remember(place, key, Known(most=least))
+    return least
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -119,6 +125,11 @@ def fastest(model: ImageClassifier) -> int:
         raise BadInput(f"{device_name(model.device)} has too little memory for {TRIED[0]} images")
     least = min(seconds.values())
     return min(size for size, each in seconds.items() if each <= least * (1 + WORTH))
+
+
+def _alone(place: Path) -> FileLock:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(f"{place}.lock")
 
 
 def _key(settings: Settings, model: ImageClassifier) -> str:

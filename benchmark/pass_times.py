@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.devices import clock
-from benchmark.models import ImageClassifier
+from benchmark.models import ImageClassifier, Precision
+from benchmark.tf32 import allowed
 
 
 class PassTime(NamedTuple):
@@ -76,9 +77,9 @@ def by_size(
             yield Size(
                 batch,
                 classifier=of_classifier(model, several, repeats),
-                bare=_timed(model, network, shown, repeats),
+                bare=_bare(model, network, shown, repeats),
             )
-        except torch.cuda.OutOfMemoryError:
+        except torch.OutOfMemoryError:
             if network is None or batch == min(batches):
                 raise
             return
@@ -89,6 +90,11 @@ def best(sizes: Sequence[Size]) -> Best:
     forward = min(sizes, key=lambda size: size.bare.forward)
     both = min(sizes, key=lambda size: size.bare.both)
     return Best(PassTime(forward.bare.forward, both.bare.both), forward.batch, both.batch)
+
+
+def _bare(model: ImageClassifier, network: nn.Module, images: Tensor, repeats: int) -> PassTime:
+    with allowed(on=model.precision is Precision.tf32):
+        return _timed(model, network, images, repeats)
 
 
 def _timed(

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
-import torch
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -25,8 +24,9 @@ from benchmark.captions import caption
 from benchmark.cell import Cell
 from benchmark.config import build, composed, one_line
 from benchmark.contenders import facts_of
+from benchmark.devices import device_name
 from benchmark.errors import BadInput, UnreadableImage
-from benchmark.files import write_whole
+from benchmark.files import check_endings, write_whole
 from benchmark.precision_findings import sentences
 from benchmark.precision_runs import Precisions, compare
 from benchmark.precision_tables import Measure, differences, orders, repeats, speeds
@@ -94,7 +94,7 @@ def _facts(cell: Cell) -> dict[str, str]:
     """Say what the numbers depend on; seconds depend on the machine."""
     start = cell.folder.started()
     device = cell.model.device
-    machine = torch.cuda.get_device_name(device) if device.type == "cuda" else start["processor"]
+    machine = device_name(device) if device.type == "cuda" else start["processor"]
     found = facts_of(caption(cell), cell.folder.outcomes()[-1].manifest, start)
     found["device"] += f", {machine}, {start['torch_threads']} threads"
     return found
@@ -113,12 +113,7 @@ def main() -> int:
     )
     arguments = parser.parse_intermixed_args()
     try:
-        for file in arguments.write:
-            if file.suffix not in FORMATS:
-                raise BadInput(
-                    f"--write takes a file that ends in {', '.join(FORMATS)}, not in "
-                    f"{file.suffix!r}"
-                )
+        check_endings(arguments.write, FORMATS)
         comparison = measured(arguments.settings)
         for file in arguments.write:
             write_whole(file, rendered(comparison, file.suffix))

@@ -41,19 +41,21 @@ def rescored(
         BadInput: a classifier returned NaN or infinity.
     """
     folder = reference.folder
-    stages = {
-        precision: {
-            metric: folder.stage(f"{PLACE}/{cell.folder.path.name}/{name}")
-            for metric, name in cell.stages.items()
+    with folder.lock():  # before the files are opened, whose ends are appended to
+        stages = {
+            precision: {
+                metric: folder.stage(f"{PLACE}/{cell.folder.path.name}/{name}")
+                for metric, name in cell.stages.items()
+            }
+            for precision, cell in cells.items()
         }
-        for precision, cell in cells.items()
-    }
-    explained, heatmaps = folder.stage("heatmaps"), folder.stage(reference.heatmaps)
-    every = [stage for own in stages.values() for stage in own.values()]
-    todo = [each for each in ids if any(each not in stage.rows for stage in every)]
-    size, begun = reference.settings.batch_size, set[str]()
-    stream = items(reference.dataset, todo, reference.model.input_size, 2 * size, lambda *_: None)
-    with folder.lock():
+        explained, heatmaps = folder.stage("heatmaps"), folder.stage(reference.heatmaps)
+        every = [stage for own in stages.values() for stage in own.values()]
+        todo = [each for each in ids if any(each not in stage.rows for stage in every)]
+        size, begun = reference.settings.batch_size, set[str]()
+        stream = items(
+            reference.dataset, todo, reference.model.input_size, 2 * size, lambda *_: None
+        )
         for group in grouped(stream, size):
             targets = {item.id: int(explained.rows[item.id]["target"]) for item in group}
             batch = reference.batch_of(group, targets)

@@ -93,6 +93,7 @@ class _Run:
         self.audited = [folder.stage(cell.audit)] if cell.audit else []  # one, where it can be
         self.results = [self.explained, self.heatmaps, *self.scores.values(), *self.audited]
         self.skipped: dict[str, str] = {}  # image id -> why
+        self.checked: set[str] = set()  # images that results were made from, as they are here
         self.start = ""  # what the log calls it
         self.timed = False  # whether a batch was explained since the start
 
@@ -157,16 +158,25 @@ class _Run:
         ids = []
         for image_id in chosen:
             try:
-                known = self.explained.rows.get(image_id) or self.attacked.rows.get(image_id)
-                if known and known["digest"] != self.cell.dataset.digest(image_id):
-                    raise BadInput(
-                        f"{image_id} or its annotation has changed since {self.folder.path} "
-                        "was made: give this copy of the data its own name, dataset.name=..."
-                    )
+                self._check_images([image_id])
                 ids.append(image_id)
             except UnreadableImage as error:
                 self._skip(image_id, str(error))
         return ids
+
+    def _check_images(self, ids: Sequence[str]) -> None:
+        """Refuse results that were made from other images than are here."""
+        for image_id in ids:
+            if image_id in self.checked:
+                continue
+            known = self.explained.rows.get(image_id) or self.attacked.rows.get(image_id)
+            if known and known["digest"] != self.cell.dataset.digest(image_id):
+                raise BadInput(
+                    f"{image_id} or its annotation has changed since {self.folder.path} "
+                    "was made: give this copy of the data its own name, dataset.name=..."
+                )
+            if known:
+                self.checked.add(image_id)
 
     def _skip(self, image_id: str, reason: str) -> None:
         self.skipped[image_id] = reason
@@ -214,6 +224,7 @@ class _Run:
             for row, image_id in enumerate(batch.ids)
         ]
         self.explained.append(rows, [{"heatmap": each.numpy()} for each in heatmaps])
+        self.checked.update(batch.ids)
         self.folder.time(batch.ids, seconds, peak_memory(model), first=not self.timed)
         self.timed = True
 
@@ -308,6 +319,7 @@ class _Run:
             self.folder.log({"event": PART, "start": self.start, **part._asdict()})
             return part
         done_ids = [each for each in chosen if each not in self.skipped]
+        self._check_images(done_ids)  # those of other processes too
         if not done_ids:
             raise BadInput(f"none of the {len(chosen)} chosen images can be read")
         outcome = Outcome(

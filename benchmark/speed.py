@@ -23,7 +23,7 @@ from rich.console import Console
 from benchmark.alternation import by_name, in_turn, run_in
 from benchmark.config import build, one_line
 from benchmark.errors import BadInput, UnreadableImage
-from benchmark.files import write_whole
+from benchmark.files import check_endings, write_whole
 from benchmark.resolvers import CONF
 from benchmark.speed_formats import (
     Document,
@@ -101,10 +101,7 @@ def main() -> int:
     )
     arguments = parser.parse_intermixed_args()
     try:
-        if strange := [each for each in arguments.write if each.suffix not in SUFFIXES]:
-            raise BadInput(
-                f"--write takes a file that ends in one of {', '.join(SUFFIXES)}, got {strange[0]}"
-            )
+        check_endings(arguments.write, SUFFIXES)
         tables, content, rows = (
             _compared(arguments.settings, arguments.against.resolve())
             if arguments.against

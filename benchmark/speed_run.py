@@ -98,7 +98,7 @@ class SpeedRun:
         own = str(settings.model.get("precision", "fp32"))
         others = [each for each in self.precisions if each != own]
         sizes: dict[str, list[Size]] = {}
-        for precision in (*others, own):  # the own last: loading sets what CUDA takes for fp32
+        for precision in (*others, own):
             chosen = (
                 settings if precision == own else load(*overrides, f"model.precision={precision}")
             )

@@ -47,6 +47,8 @@ class StageFiles:
         with self.lines.open("rb") as file:
             file.seek(self._lines_end)
             for line in file:
+                if not line.endswith(b"\n"):
+                    return  # of a process that is writing, or was killed
                 row = _parsed(line)
                 end = 0 if row is None else _arrays_end(row)
                 if row is None or end > size:

@@ -59,8 +59,11 @@ def mean_intervals(
     for names in alike.values():
         rows = np.stack([arrays[name][present[name]] for name in names], axis=1)
         band = mean_band(rows, seed, resamples)
-        for name, value, low, high in zip(names, *band, strict=True):
-            found[name] = Mean(float(value), float(low), float(high), len(rows))
+        for name, low, high in zip(names, band.low, band.high, strict=True):
+            value = float(
+                arrays[name][present[name]].mean()
+            )  # the same bits whatever stands beside
+            found[name] = Mean(value, float(low), float(high), len(rows))
     return {name: found[name] for name in columns}
 
 

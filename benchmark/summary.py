@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
+from benchmark.errors import BadInput
 from benchmark.records import Outcome, RunFolder
 from benchmark.stages import Stage
 from benchmark.stats import Mean, class_mean_interval, mean_intervals
@@ -30,10 +31,19 @@ def per_image(
         folder: the run's.
         outcome: which of its results.
         stage: opens a stage, where the caller keeps what it has opened; else the folder does.
+
+    Raises:
+        BadInput: results that were complete are not there any more.
     """
     stage = stage or folder.stage
     ids = folder.ids(outcome.manifest)
     explained = stage("heatmaps").rows
+    results = ["heatmaps", *outcome.stages.values(), *([outcome.audit] if outcome.audit else [])]
+    if lost := [each for each in ids if any(each not in stage(name).rows for name in results)]:
+        raise BadInput(
+            f"{folder.path} has lost {len(lost)} of {len(ids)} images, such as {lost[0]}: give the "
+            "command that made it again"
+        )
     table = pd.DataFrame([explained[image_id] for image_id in ids])
     table = table.drop(columns=["digest", "arrays", "arrays_crc"])
     if (unlabelled := table["label"] < 0).any():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -28,11 +30,8 @@ class TF32Classifier(ImageClassifier):
 
     def __call__(self, images: Tensor) -> Tensor:
         """Map images [B, 3, H, W] in [0, 1] to logits [B, K] in float32; counts the passes."""
-        _switch(on=True)
-        try:
+        with allowed(on=True):
             logits = super().__call__(images)
-        finally:
-            _switch(on=False)
         if logits.requires_grad:
             logits.register_hook(_backward)  # type: ignore[no-untyped-call]  # torch's
         return logits
@@ -46,6 +45,16 @@ def _backward(_: Tensor) -> None:
     _switch(on=True)
     engine: Any = torch.autograd.Variable._execution_engine
     engine.queue_callback(lambda: _switch(on=False))
+
+
+@contextmanager
+def allowed(*, on: bool) -> Iterator[None]:
+    """Round what is computed in the block to TF32, where the device can and ``on`` says so."""
+    _switch(on=on)
+    try:
+        yield
+    finally:
+        _switch(on=False)
 
 
 def _switch(*, on: bool) -> None:

@@ -143,3 +143,13 @@ def test_a_damaged_memory_of_sizes_is_refused(place):
     (Path(settings.results) / FILE).write_text("{")
     with pytest.raises(BadInput, match="is damaged: remove it"):
         load_model(settings)
+
+
+def test_the_least_that_memory_has_held_is_remembered_whoever_tells_it_last(place):
+    settings = cells.settings(place)
+    model = load_model(settings)
+    model.pass_batch = 8
+    assert pass_sizes.halve(settings, model) == 4
+    model.pass_batch = 20
+    assert pass_sizes.halve(settings, model) == 4
+    assert list(remembered(settings).values()) == [{"most": 4}]

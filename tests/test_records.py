@@ -299,3 +299,12 @@ def test_two_processes_do_not_time_in_one_folder_at_once(tmp_path):
         pass
     with RunFolder(tmp_path).lock():
         pass
+
+
+def test_a_row_that_is_being_written_is_not_taken_for_a_damaged_one(tmp_path):
+    stage = Stage(tmp_path, "heatmaps")
+    stage.append([{"id": "a"}], [{}])
+    whole = stage.folder.joinpath("heatmaps.jsonl").read_bytes()
+    with (tmp_path / "heatmaps.jsonl").open("ab") as file:
+        file.write(whole[:10])
+    assert list(Stage(tmp_path, "heatmaps").rows) == ["a"]

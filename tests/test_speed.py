@@ -237,7 +237,7 @@ def test_every_number_is_written_with_what_it_was_measured_with(command, place, 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--write", "found.txt"], r"ends in one of .md, .json, .csv, got found.txt"),
+        (["--write", "found.txt"], r"end in .md, .json, .csv, not found.txt"),
         (["method=toy"], "method=... is of one run: use speed.methods=[...]"),
         (["metric=[deletion]"], "metric=... is of one run: use speed.metrics=[...]"),
         (["speed.metrics=[deletions]"], "metric"),
