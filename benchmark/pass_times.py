@@ -79,7 +79,7 @@ def by_size(
                 bare=_timed(model, network, shown, repeats),
             )
         except torch.cuda.OutOfMemoryError:
-            if network is None or batch == min(batches):
+            if batch == min(batches):
                 raise
             return
 
