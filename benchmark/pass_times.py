@@ -80,7 +80,7 @@ def by_size(
                 bare=_bare(model, network, shown, repeats),
             )
         except torch.OutOfMemoryError:
-            if network is None or batch == min(batches):
+            if batch == min(batches):
                 raise
             return
 
