@@ -38,13 +38,13 @@ from benchmark.speed_formats import (
     screen,
     seconds_of,
 )
-from benchmark.speed_run import SpeedRun
+from benchmark.speed_run import Timing
 
 OWN = "speed."  # settings of this command begin with it
 SUFFIXES = (".md", ".json", ".csv")
 
 
-def settings_of(given: Sequence[str]) -> tuple[SpeedRun, list[str]]:
+def settings_of(given: Sequence[str]) -> tuple[Timing, list[str]]:
     """Part what this command is told from the settings of a run, and complete both.
 
     Raises:
@@ -122,15 +122,15 @@ def main() -> int:
 
 def _measured(given: Sequence[str]) -> tuple[list[Shown], Document, list[Document]]:
     """Time what the settings ask for: tables, everything, and the lines of a CSV file."""
-    protocol, settings = settings_of(given)
-    found = document(protocol.measure(settings, partial(print, file=sys.stderr)))
+    timing, settings = settings_of(given)
+    found = document(timing.measure(settings, partial(print, file=sys.stderr)))
     return [passes_shown(found), lines_shown(found)], found, found["lines"]
 
 
 def _compared(given: Sequence[str], before: Path) -> tuple[list[Shown], Document, list[Document]]:
     """Do so in another checkout and here in alternation, and compare."""
-    protocol, _ = settings_of(given)
-    rounds = in_turn(partial(_in_checkout, given), before, protocol.rounds, "--against")
+    timing, _ = settings_of(given)
+    rounds = in_turn(partial(_in_checkout, given), before, timing.rounds, "--against")
     ratios = by_name([(seconds_of(old), seconds_of(new)) for old, new in rounds], "--against")
     rows = [{"what": what, **each._asdict()} for what, each in ratios.items()]
     content = {"ratios": rows, "rounds": [{"before": old, "here": new} for old, new in rounds]}

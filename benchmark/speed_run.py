@@ -56,7 +56,7 @@ class Speeds(NamedTuple):
 
 
 @dataclass(frozen=True)
-class SpeedRun:
+class Timing:
     """What is timed, and how often."""
 
     batches: list[int]  # images in a pass
