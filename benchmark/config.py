@@ -70,9 +70,15 @@ class Settings:
             if getattr(self, name) < least:
                 raise BadInput(f"{name} must be at least {least}, got {getattr(self, name)}")
         if self.shard is None and self.shards > 1:
-            raise BadInput(f"shards={self.shards} needs shard=, a number from 0 to {self.last}")
+            every = ",".join(map(str, range(min(self.shards, 4)))) + ",..." * (self.shards > 4)
+            raise BadInput(
+                f"shards={self.shards} needs shard=, a number from 0 to {self.last}, or shard={every} "
+                "with --multirun; an experiment takes them all by itself"
+            )
         if self.shard is not None and not 0 <= self.shard <= self.last:
-            raise BadInput(f"shard={self.shard}: shards={self.shards} end with {self.last}")
+            raise BadInput(
+                f"shard={self.shard} must be from 0 to {self.last} for shards={self.shards}"
+            )
         if self.target not in (PREDICTED, LABEL) and not self.target.isdecimal():
             raise BadInput(f"target={self.target} is none of predicted, label or a class's number")
 

@@ -185,8 +185,8 @@ def test_an_image_that_can_be_read_again_is_waited_for(place, source):
     [
         (["shards=0"], "shards must be at least 1"),
         (["shards=4"], "shards=4 needs shard=, a number from 0 to 3"),
-        (["shards=4", "shard=4"], "shard=4: shards=4 end with 3"),
-        (["shard=-1"], "shard=-1: shards=1 end with 0"),
+        (["shards=4", "shard=4"], "shard=4 must be from 0 to 3 for shards=4"),
+        (["shard=-1"], "shard=-1 must be from 0 to 0 for shards=1"),
     ],
     ids=" ".join,
 )
