@@ -72,8 +72,8 @@ class Settings:
         if self.shard is None and self.shards > 1:
             every = ",".join(map(str, range(min(self.shards, 4)))) + ",..." * (self.shards > 4)
             raise BadInput(
-                f"shards={self.shards} needs shard=, a number from 0 to {self.last}, or shard={every} "
-                "with --multirun; an experiment takes them all by itself"
+                f"shards={self.shards} needs shard=, a number from 0 to {self.last}, or "
+                f"shard={every} with --multirun; an experiment takes them all by itself"
             )
         if self.shard is not None and not 0 <= self.shard <= self.last:
             raise BadInput(
