@@ -8,7 +8,7 @@ import cells
 import pandas as pd
 import pytest
 
-from benchmark import baselines, check, timed_pair
+from benchmark import baselines, check, records, timed_pair
 from benchmark.config import build, composed
 from benchmark.errors import BadInput
 from benchmark.regression import Verdict, judge
@@ -170,7 +170,7 @@ def test_a_run_whose_last_start_was_killed_is_refused(place, capsys):
     shutil.copytree(place / "good", place / "killed", dirs_exist_ok=True)
     (log,) = (place / "killed").glob("**/log.jsonl")
     lines = log.read_text().splitlines()
-    started = json.loads(lines[0]) | {"start": "another"}
+    started = json.loads(lines[0]) | {"start": "another", "time": records.now()}
     log.write_text("\n".join([*lines, json.dumps(started)]) + "\n")
     assert gate(place, "killed") == 2
     assert "its last start has not ended" in capsys.readouterr().err

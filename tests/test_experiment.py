@@ -366,7 +366,9 @@ def test_the_published_list_of_images_is_the_one_that_a_seed_chooses():
 
 def test_failures_are_kept_with_their_settings(place, ran):
     (first, *_) = [
-        json.loads(line) for line in (place / "results" / "failures.jsonl").read_text().splitlines()
+        json.loads(line)
+        for file in (place / "results").glob("failures-*.jsonl")
+        for line in file.read_text().splitlines()
     ]
     assert first["settings"]["method"]["fault"] == "shape"
 
@@ -379,7 +381,7 @@ def test_a_refusal_outside_of_an_experiment_is_kept_nowhere(place, tmp_path):
         cwd=place,
     )
     assert said.code == 2
-    assert not (tmp_path / "failures.jsonl").exists()
+    assert not list(tmp_path.glob("failures*"))
 
 
 def test_some_rows_and_columns_may_be_asked_for(place):

@@ -272,7 +272,7 @@ def test_the_command_writes_a_table_a_figure_and_a_line_per_value(tmp_path, monk
     ("given", "message"),
     [
         (["method=gradcam"], "ranks need two methods at least"),
-        (["--write", "a.xls"], "not in '.xls'"),
+        (["--write", "a.xls"], "--write takes files that end in .md"),
         (["perturbations.draws=0"], "draws of at least 1"),
         (["perturbations.drawn=1"], "drawn"),
     ],

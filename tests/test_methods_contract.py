@@ -29,6 +29,7 @@ SEEDED = {
     "guided_backprop_smoothgrad",
     "hsic",
     "igos",
+    "igos_fast",
     "igos_plus",
     "igos_plus_plus",
     "integrated_gradients_noise",

@@ -166,7 +166,10 @@ def test_an_image_that_no_shard_can_read_is_skipped_whoever_ends_last(place):
     whole, _ = start(place, f"results='{place / 'elsewhere'}'")
     for shard in (1, 3, 0, 2):
         made, _ = start(place, *of(shard, 4))
-    assert made.warnings == whole.warnings == ["1 of the chosen images could not be read: skipped"]
+    assert made.warnings == whole.warnings
+    assert cells.but_survival(made.warnings) == [
+        "1 of the chosen images could not be read: skipped"
+    ]
     assert contents(made) == contents(whole)
 
 

@@ -10,7 +10,7 @@ import benchmark
 from benchmark import trust
 from benchmark.constructed_maps import ConstructedMaps
 from benchmark.interfaces import BadInput
-from benchmark.known_curves import score_all
+from benchmark.known_curves import values_of
 from benchmark.preference import findings, preferences, share
 from benchmark.usual_settings import usual
 
@@ -192,7 +192,7 @@ def test_all_metrics_of_an_image_take_at_most_twice_the_passes_of_deletion_and_i
 
     def passes(metrics):
         cell.model.begin_count(1)
-        assert set(score_all(metrics, cell.model, one, heatmaps)) == set(metrics)
+        assert set(values_of(metrics, cell.model, one, heatmaps)) == set(metrics)
         return float(cell.model.forward_passes.sum() + cell.model.backward_passes.sum())
 
     alone = passes({name: cell.metrics[name] for name in ("deletion", "insertion")})
