@@ -52,14 +52,13 @@ def caption(cell: Cell) -> dict[str, str]:
     }
 
 
-def warnings(cell: Cell, skipped: int, unfooled: int, surviving: str) -> list[str]:
+def warnings(cell: Cell, skipped: int, unfooled: int) -> list[str]:
     """Say what a reader of the row must not overlook.
 
     Args:
         cell: what was run.
         skipped: images that could not be read.
         unfooled: attacked images that kept their class.
-        surviving: where classes survive although all is replaced; empty where they do not.
     """
     found = []
     if cell.model.weights == RANDOM:
@@ -70,8 +69,6 @@ def warnings(cell: Cell, skipped: int, unfooled: int, surviving: str) -> list[st
         found.append(
             f"{unfooled} of the attacked images kept their class: they are no adversarial ones"
         )
-    if surviving:
-        found.append(surviving)
     return found
 
 

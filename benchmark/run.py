@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -23,7 +22,7 @@ from benchmark.pass_sizes import free_memory, halve, is_out_of_memory
 from benchmark.records import PART, Outcome, Part, RunFolder
 from benchmark.resolution import native_resolution
 from benchmark.stages import Stage
-from benchmark.survival import ENDS, survival, warning
+from benchmark.survival import ENDS
 
 
 class Watcher(Protocol):
@@ -296,13 +295,6 @@ class _Run:
         ]
         stage.append(rows, [{} for _ in rows])
 
-    def _surviving(self, done: Sequence[str]) -> str:
-        """Say where classes survive although all of the image is replaced."""
-        rows = [
-            self.explained.rows[each] | stage.rows[each] for stage in self.audited for each in done
-        ]
-        return warning(survival(pd.DataFrame(rows))) if rows else ""
-
     def _finish(self, chosen: Sequence[str]) -> Outcome | Part:
         """Say what is there: all images, if every other shard's are, or a part of them."""
         self._refresh()
@@ -338,7 +330,6 @@ class _Run:
                 self.cell,
                 len(self.skipped),
                 sum(not self.explained.rows[each].get("fooled", True) for each in done_ids),
-                self._surviving(done_ids),
             ),
             audit=self.cell.audit,
         )

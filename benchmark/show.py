@@ -25,7 +25,7 @@ from benchmark.run import run
 from benchmark.runtime import measure
 from benchmark.shards import Shard
 from benchmark.summary import per_image, summary
-from benchmark.survival import survival, told
+from benchmark.survival import survival, told, warning
 from benchmark.tables import row, timed
 from benchmark.tracking import Mode, Tracking, is_logged, log_run, tracking_of
 
@@ -91,8 +91,10 @@ class Screen:
         file = folder.path / "per_image.csv"
         write_whole(file, table.to_csv(index=False))
         out.print(row(outcome, summary(table, list(outcome.stages))))
-        if left := told(survival(table)):
-            out.print(Text(left, "dim"))
+        if left := survival(table):
+            out.print(Text(told(left), "dim"))
+            if surviving := warning(left):
+                out.print(Text(surviving, "red"))
         out.print(Text(f"written to {_short(file)}"), soft_wrap=True)
         self._track(out, tracking, folder)
 

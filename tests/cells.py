@@ -329,8 +329,3 @@ def _fork(question, place):
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
-
-
-def but_survival(warnings):
-    """Leave out the warning that the class survives on a substrate, as it does on tiny networks."""
-    return [each for each in warnings if "survives" not in each]

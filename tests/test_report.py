@@ -25,6 +25,7 @@ from benchmark.report.overview import warnings
 from benchmark.report.pages import HERE, write_report
 from benchmark.stats import Mean
 from benchmark.summary import per_image, summary
+from benchmark.survival import survival, warning
 
 EVIL = "<script>alert(1)</script>"
 IMAGES = 5
@@ -184,6 +185,9 @@ def test_the_audit_and_the_warnings_are_of_the_records(made):
     survives = (images["score_on_baseline"] > images["score_on_image"] / 2).mean()
     for value in (f"{images['score_on_baseline'].mean():.4f}", f"{survives:.1%}"):
         assert f"<td>{value}</td>" in text
+    assert f"<td>{images['entropy_all_deleted'].mean():.2f}</td>" in text
+    surviving = warning(survival(images))
+    assert (f": {surviving}" if surviving else "skipped image-03") in text
     assert "skipped image-03: image-03 has 4 bytes" in text
 
 

@@ -447,9 +447,7 @@ def test_an_unreadable_image_is_skipped_said_and_counted(place):
     assert len(outcome.ids) == COUNT - 1
     assert "image-03" not in outcome.ids
     assert listener.warnings == ["skipped image-03: image-03 has 4 bytes"]
-    assert cells.but_survival(outcome.warnings) == [
-        "1 of the chosen images could not be read: skipped"
-    ]
+    assert outcome.warnings == ["1 of the chosen images could not be read: skipped"]
     shown = row_text(outcome)
     assert "1 of the chosen images could not be read" in shown
     assert f"│ {COUNT - 1} │" in shown
@@ -468,7 +466,7 @@ def test_a_repaired_image_is_explained_by_the_next_start(place, source, finished
     outcome, _ = start(place)
     assert CALLS == [["image-03"]]
     assert outcome.ids == finished_run.ids
-    assert cells.but_survival(outcome.warnings) == []
+    assert outcome.warnings == []
     torch.testing.assert_close(heatmaps_of(outcome), heatmaps_of(finished_run), rtol=0, atol=0)
 
 
@@ -603,10 +601,7 @@ def test_every_resolution_is_made_from_one_explanation_and_keeps_its_own_row(pla
     assert len(native.folder.timings()) == len(small.folder.timings()) > 0
     assert not set(native.stages.values()) & set(small.stages.values())
     [(_, rows, *_)] = tables.overview(place / "results")
-    assert [each.partition(";")[0] for each in rows["method"]] == [
-        "gradcam at 8 x 8",
-        "gradcam at 4 x 4 (resize=area)",
-    ]
+    assert list(rows["method"]) == ["gradcam at 8 x 8", "gradcam at 4 x 4 (resize=area)"]
     assert rows.iloc[0, 2] != rows.iloc[1, 2]
 
 

@@ -15,7 +15,7 @@ from benchmark.rankings import comparisons_of, sentences
 from benchmark.report import charts, results
 from benchmark.report.sources import Contestant, Group, Source
 from benchmark.stages import Row
-from benchmark.survival import survival
+from benchmark.survival import survival, warning
 
 SKIPPED = 5  # skipped images that are named
 
@@ -61,6 +61,8 @@ def warnings(source: Source) -> list[str]:
     for each in everyone:
         outcome, label = each.run.outcome, each.run.label
         found |= dict.fromkeys(f"{label}: {text}" for text in outcome.warnings)
+        if surviving := warning(survival(each.images)):
+            found[f"{each.run.outcome.caption['protocol']}: {surviving}"] = None
         for image_id, why in list(outcome.skipped.items())[:SKIPPED]:
             found[f"{label}: skipped {image_id}: {why}"] = None
         if len(outcome.skipped) > SKIPPED:
