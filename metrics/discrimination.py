@@ -8,6 +8,7 @@ class has values that sum to 1 over two classes, and so a mean of one half, what
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -32,16 +33,7 @@ class Discrimination:
     def __call__(self, model: Classifier, batch: Batch, heatmaps: Tensor) -> Scores:
         """Score heatmaps [B, r, r]: in [0, 1]; NaN where boxes show no two classes."""
         del model
-        large = enlarged(heatmaps, batch.images.shape[-1]).double().clamp(min=0)
-        values = []
-        for row, heatmap in enumerate(large):
-            regions = _own_and_others(batch, row)
-            if regions is None:
-                values.append(math.nan)
-                continue
-            own, others = (float(heatmap[region].sum()) for region in regions)
-            values.append(own / (own + others) if own + others > 0 else CHANCE)
-        return Scores(torch.tensor(values, dtype=torch.float64), {})
+        return _compared(batch, heatmaps, _share)
 
 
 @dataclass(frozen=True)
@@ -57,16 +49,28 @@ class PointingDiscrimination:
     def __call__(self, model: Classifier, batch: Batch, heatmaps: Tensor) -> Scores:
         """Score heatmaps [B, r, r]; NaN where boxes show no two classes."""
         del model
-        large = enlarged(heatmaps, batch.images.shape[-1])
-        values = []
-        for row, heatmap in enumerate(large):
-            regions = _own_and_others(batch, row)
-            if regions is None:
-                values.append(math.nan)
-                continue
-            own, others = (float(heatmap[region].max()) for region in regions)
-            values.append(CHANCE if own == others else float(own > others))
-        return Scores(torch.tensor(values, dtype=torch.float64), {})
+        return _compared(batch, heatmaps, _higher)
+
+
+def _compared(batch: Batch, heatmaps: Tensor, compare: Callable[[Tensor, Tensor], float]) -> Scores:
+    """Compare the pixels of the target's objects with those of others, in enlarged heatmaps."""
+    large = enlarged(heatmaps, batch.images.shape[-1])
+    regions = [_own_and_others(batch, row) for row in range(len(large))]
+    values = [
+        math.nan if region is None else compare(*(heatmap[each] for each in region))
+        for heatmap, region in zip(large, regions, strict=True)
+    ]
+    return Scores(torch.tensor(values, dtype=torch.float64), {})
+
+
+def _share(own: Tensor, others: Tensor) -> float:
+    mass, other = (float(each.double().clamp(min=0).sum()) for each in (own, others))
+    return mass / (mass + other) if mass + other > 0 else CHANCE
+
+
+def _higher(own: Tensor, others: Tensor) -> float:
+    highest, other = float(own.max()), float(others.max())
+    return CHANCE if highest == other else float(highest > other)
 
 
 def _own_and_others(batch: Batch, row: int) -> tuple[Tensor, Tensor] | None:

@@ -777,6 +777,13 @@ def test_the_table_of_images_has_a_line_for_each_and_the_documented_columns(scre
     assert table["id"].tolist() == outcome.ids
     stored = outcome.folder.stage(outcome.stages["deletion"]).rows
     assert table["deletion"].tolist() == [stored[each]["value"] for each in outcome.ids]
+    ends = [
+        outcome.folder.stage(outcome.stages["deletion"]).array(each, "scores")[-1]
+        for each in outcome.ids
+    ]
+    assert table["score_all_deleted"].tolist() == pytest.approx(ends, abs=1e-5)
+    alive = (table["score_all_deleted"] > table["score_on_image"] / 2).sum()
+    assert f"the class survives on {alive} of {len(table)} images" in shown.out.replace("\n", " ")
     applies = [rows_of(outcome)[each]["correct"] for each in outcome.ids]
     assert table["pointing"].notna().tolist() == applies
     assert "per_image.csv" in shown.out
