@@ -19,11 +19,11 @@ def notes(measure: Measure) -> dict[str, str]:
         "the same images with its 95 % interval (BCa bootstrap; of hits and misses Agresti & "
         f"Min's). threshold: {measure.share:g} × 1.96 × s / √{measure.n:,}, s being the metric's "
         f"standard deviation over these images at {reference}. below: all of the interval lies "
-        f"within the threshold; above: none of it does; fewer than {measure.least} images never "
-        "tell. images: how many would, estimated, as if there were no difference where the "
-        "interval holds 0, else as if it were the one seen. metric alone: the heatmaps made at "
-        f"{reference}, scored at each precision; whole: heatmaps made and scored at it; another "
-        f"seed: {reference} twice",
+        "within the threshold; above: none of it does, which by chance happens to one in twenty "
+        f"that do not differ; fewer than {measure.least} images never tell. images: how many "
+        "would, estimated, as if there were no difference where the interval holds 0, else as if "
+        f"it were the one seen. metric alone: the heatmaps made at {reference}, scored at each "
+        f"precision; whole: heatmaps made and scored at it; another seed: {reference} twice",
         "orders": "tau: Kendall's, of the orders that a metric gives the methods by their means "
         f"at {reference} and at the precision; turned: pairs of methods that stand the other way "
         f"round, with ! where {reference} had told them apart (sign flips, Holm's correction)",

@@ -437,7 +437,7 @@ def test_what_cannot_be_compared_is_refused_in_one_line(more, message, folder, m
 def test_another_kind_of_file_is_refused_before_anything_is_run(monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["precision", "--write", "precision.xls"])
     assert precision.main() == 2
-    assert "ends in .md, .json, .csv, not in '.xls'" in capsys.readouterr().err
+    assert "takes files that end in .md, .json, .csv, not precision.xls" in capsys.readouterr().err
 
 
 def test_a_precision_that_the_device_lacks_or_is_slow_at_is_left_out():
@@ -454,6 +454,12 @@ def test_a_precision_that_the_device_lacks_or_is_slow_at_is_left_out():
     assert "times as long as at the reference" in refusal(fine, images, 1e-9, 2.0)
     with pytest.raises(BadInput, match="gives NaN or infinity"):
         seconds_of(classifier(NotANumber()), images_of(4, 8))
+
+
+def test_what_others_do_on_a_cpu_meanwhile_does_not_count_for_a_pass(monkeypatch):
+    ticks = iter(range(100))
+    monkeypatch.setattr("benchmark.precision_trial.time.process_time", lambda: next(ticks))
+    assert seconds_of(classifier(Tiny(), classes=5), images_of(4, 32)) == 1
 
 
 # TF32: torch's switch is the process's
