@@ -15,11 +15,14 @@ def write_whole(path: Path, text: str) -> None:
     """Write a file so that a reader sees all of it or none of it, whoever else writes it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
-    with unfinished.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
+    try:
+        with unfinished.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    finally:  # also where a signal stops the process in between
+        unfinished.unlink(missing_ok=True)
 
 
 def check_endings(files: Iterable[Path], known: Sequence[str]) -> None:
