@@ -20,6 +20,7 @@ from torch import nn
 
 from benchmark import scenes_networks
 from benchmark.datasets.scene_rendering import SIDE
+from benchmark.downloads import only_weights, verify
 from benchmark.interfaces import BadInput
 from benchmark.models import ImageClassifier, MemoryFormat, Precision
 
@@ -107,9 +108,11 @@ class TorchvisionModel:
                 f"model.weights={name} is neither a file nor weights of {self.architecture}; "
                 f"torchvision has {', '.join(published.__members__)}"
             )
+        verify(published[name].url)
         try:
-            network = torchvision.models.get_model(self.architecture, weights=published[name])
-        except (URLError, OSError) as error:
+            with only_weights():
+                network = torchvision.models.get_model(self.architecture, weights=published[name])
+        except (URLError, OSError, RuntimeError) as error:  # the last: not what was published
             looked = f" no {self.architecture}.safetensors or .pth in {self.weights_root} and"
             raise BadInput(
                 f"{self.architecture}:{looked if self.weights_root else ''} torchvision could not "

@@ -24,7 +24,6 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-import benchmark.__main__
 from benchmark.config import load
 from benchmark.datasets.selection import choose
 from benchmark.images import generators
@@ -261,9 +260,14 @@ def command(*arguments, cwd):
     return finished(started(*arguments, cwd=cwd))
 
 
-def started(*arguments, cwd):
-    """Start the command in the background; return its process id."""
-    return _asked({"start": arguments, "cwd": str(cwd)})
+def started(*arguments, cwd, module="benchmark.__main__", before=""):
+    """Start the command, or that of another module, in the background; return its process id.
+
+    ``before``, as ``"power_cut at results 3 0"``, names a function of a module of the tests and
+    what it is called with in the process, before the command begins.
+    """
+    question = {"start": arguments, "cwd": str(cwd), "module": module, "before": before}
+    return _asked(question)
 
 
 def finished(process):
@@ -295,7 +299,8 @@ def _server():
 
 def serve():
     """Answer questions from standard input until it is closed."""
-    for name in ("benchmark.show", "methods.igos", "methods.gradcam", "metrics.pointing"):
+    methods = ("methods.igos", "methods.gradcam", "metrics.pointing")
+    for name in ("benchmark.__main__", "benchmark.show", "benchmark.tables", *methods):
         importlib.import_module(name)
     load()  # finds Hydra's plug-ins
     with tempfile.TemporaryDirectory() as place:
@@ -319,8 +324,11 @@ def _fork(question, place):
     code = 70
     try:
         os.chdir(question["cwd"])
-        sys.argv = ["benchmark", *question["start"]]
-        code = benchmark.__main__.main()
+        sys.argv = [question["module"], *question["start"]]
+        if question["before"]:
+            module, name, *given = question["before"].split()
+            getattr(importlib.import_module(module), name)(*given)
+        code = importlib.import_module(question["module"]).main()
     except SystemExit as error:
         code = error.code or 0
     except BaseException:
