@@ -66,7 +66,7 @@ class RunFolder:
     def __init__(self, path: Path, writer: str = "") -> None:
         self.path = path
         self._writer = writer
-        self._place = place_of(path, writer)
+        self.place = place_of(path, writer)
 
     @contextlib.contextmanager
     def shared(self, *, always: bool) -> Iterator[RunFolder]:
@@ -126,8 +126,8 @@ class RunFolder:
 
     def log(self, entry: Row) -> None:
         """Add a line on what was started or ended, with the time of day."""
-        self._place.mkdir(parents=True, exist_ok=True)
-        append_line(self._place / "log.jsonl", {"time": now(), **entry})
+        self.place.mkdir(parents=True, exist_ok=True)
+        append_line(self.place / "log.jsonl", {"time": now(), **entry})
 
     def time(self, ids: Sequence[str], seconds: float, peak_memory: int, *, first: bool) -> None:
         """Note how long explaining a batch took; the first of a process warms everything up."""
@@ -137,7 +137,7 @@ class RunFolder:
             "peak_memory_bytes": peak_memory,
             "warm_up": first,
         }
-        append_line(self._place / "timing.jsonl", entry)
+        append_line(self.place / "timing.jsonl", entry)
 
     def timings(self) -> list[Row]:
         """Read the notes of ``time``."""
@@ -210,15 +210,29 @@ class RunFolder:
         return dict(json.loads(text))
 
     def ids(self, manifest: str) -> list[str]:
-        """Read a manifest written here."""
-        return (self.path / manifest).read_text(encoding="utf-8").splitlines()
+        """Read a manifest written here.
+
+        Raises:
+            BadInput: it is not what was written, which its name tells.
+        """
+        file = self.path / manifest
+        text = file.read_text(encoding="utf-8")
+        if _manifest_name(text) != manifest:
+            raise BadInput(f"{file} was changed: run the same command again, which writes it anew")
+        return text.split("\n")[:-1]
 
     def write_manifest(self, ids: Sequence[str]) -> str:
         """Keep the list of images of a start; returns the file's name."""
         text = "".join(f"{image_id}\n" for image_id in ids)
-        name = f"manifest-{len(ids)}-{hashlib.sha256(text.encode()).hexdigest()[:8]}.txt"
+        name = _manifest_name(text)
         write_whole(self.path / name, text)
         return name
+
+
+def _manifest_name(text: str) -> str:
+    """Name a manifest by what is in it."""
+    digest, ids = hashlib.sha256(text.encode()).hexdigest(), text.count("\n")
+    return f"manifest-{ids}-{digest[:8]}.txt"
 
 
 def folders(root: Path) -> list[RunFolder]:

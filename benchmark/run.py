@@ -13,13 +13,14 @@ from benchmark.audit import left
 from benchmark.cell import Cell
 from benchmark.claims import Claims, Pace
 from benchmark.config import Settings, build
+from benchmark.damage import Damaged, set_aside
 from benchmark.devices import clock, peak_memory, reset_peak_memory
 from benchmark.identity import environment
 from benchmark.images import resize_heatmaps
 from benchmark.interfaces import BadInput, Batch, Item, UnreadableImage
 from benchmark.known_curves import in_order, score, stacked
 from benchmark.pass_sizes import free_memory, halve, is_out_of_memory
-from benchmark.records import PART, Outcome, Part, RunFolder
+from benchmark.records import PART, Outcome, Part, RunFolder, now
 from benchmark.resolution import native_resolution
 from benchmark.stages import Stage
 from benchmark.survival import ENDS
@@ -62,7 +63,7 @@ def run(settings: Settings, watcher: Watcher) -> tuple[RunFolder, Outcome | Part
         cell.folder.claim(cell.identity)
         try:
             with cell.folder.shared(always=settings.part.shards > 1) as folder:
-                return cell.folder, _Run(cell, folder, watcher).complete()
+                return cell.folder, _complete(cell, folder, watcher)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -72,6 +73,19 @@ def run(settings: Settings, watcher: Watcher) -> tuple[RunFolder, Outcome | Part
         say = _nothing
         del cell
         free_memory()
+
+
+def _complete(cell: Cell, folder: RunFolder, watcher: Watcher) -> Outcome | Part:
+    """Do what is missing, and what is damaged once more, where no other process writes it."""
+    known: set[str] = set()
+    while True:
+        try:
+            return _Run(cell, folder, watcher).complete()
+        except Damaged as damage:
+            if damage.place != folder.place or damage.stage in known:
+                raise
+            known.add(damage.stage)
+            watcher.warn(f"{damage.what}: set aside in {set_aside(damage, now())}, computed anew")
 
 
 def _nothing(_message: str) -> None:
@@ -102,6 +116,8 @@ class _Run:
         ids = self._unchanged(self.cell.settings.part.of(chosen))
         about = {**self.cell.provenance(), **environment()}
         manifest = self.folder.write_manifest(chosen)
+        for stage in [*self.results, self.attacked]:
+            stage.verify()
         self.start = self.folder.begin({**about, "chosen": manifest})
         todo = self._lacking(ids)
         self.watcher.begin(self.folder.path.name, len(ids) - len(todo), len(ids))

@@ -11,7 +11,7 @@ import json
 import math
 import os
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,7 +19,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from benchmark.errors import BadInput
+from benchmark.damage import Damaged
 from benchmark.files import append
 
 Row = dict[str, Any]
@@ -32,6 +32,7 @@ class StageFiles:
     def __init__(self, place: Path, name: str) -> None:
         self.lines = place / f"{name}.jsonl"
         self.arrays = place / f"{name}.f32"
+        self._place, self._name = place, name
         self._lines_end, self._arrays_end, self._count = 0, 0, 0
         self._repaired = False
 
@@ -39,7 +40,7 @@ class StageFiles:
         """Yield each intact row that was not yielded before; stop where the end is unfinished.
 
         Raises:
-            BadInput: a row is damaged and intact ones follow, which no kill leaves behind.
+            Damaged: a row is, and intact ones follow, which no kill leaves behind.
         """
         if not self.lines.exists() or self.lines.stat().st_size <= self._lines_end:
             return
@@ -53,10 +54,7 @@ class StageFiles:
                 end = 0 if row is None else _arrays_end(row)
                 if row is None or end > size:
                     if row is None and any(_parsed(later) for later in file):
-                        raise BadInput(
-                            f"line {self._count + 1} of {self.lines} is damaged: move the folder "
-                            "away, and the same command makes it anew"
-                        )
+                        raise self._damaged(f"damage in line {self._count + 1} of {self.lines}")
                     return
                 self._count += 1
                 self._lines_end += len(line)
@@ -93,20 +91,35 @@ class StageFiles:
         """Read one array of one image from the opened file of arrays.
 
         Raises:
-            BadInput: the file was changed since it was written.
+            Damaged: the file was changed since it was written.
         """
-        first = min(place[0] for place in row["arrays"].values())
-        length = sum(4 * math.prod(shape) for _, *shape in row["arrays"].values())
-        file.seek(first)
-        block = file.read(length)
-        if zlib.crc32(block) != row["arrays_crc"]:
-            raise BadInput(
-                f"{self.arrays} does not hold what was written for {row['id']}: "
-                "remove the folder and run again"
-            )
+        first, block = self._block(file, row)
         start, *shape = row["arrays"][name]
         count = math.prod(shape)
         return np.frombuffer(block, "<f4", count, start - first).reshape(shape).copy()
+
+    def verify(self, rows: Iterable[Row]) -> None:
+        """Read all arrays of these images.
+
+        Raises:
+            Damaged: one was changed since it was written.
+        """
+        if held := [row for row in rows if row["arrays"]]:
+            with self.arrays.open("rb") as file:
+                for row in held:
+                    self._block(file, row)
+
+    def _block(self, file: BinaryIO, row: Row) -> tuple[int, bytes]:
+        """Read all arrays of one image: where they begin, and their bytes."""
+        first = min(place[0] for place in row["arrays"].values())
+        file.seek(first)
+        block = file.read(sum(4 * math.prod(shape) for _, *shape in row["arrays"].values()))
+        if zlib.crc32(block) != row["arrays_crc"]:
+            raise self._damaged(f"{self.arrays} does not hold what was written for {row['id']}")
+        return first, block
+
+    def _damaged(self, what: str) -> Damaged:
+        return Damaged(what, self._place, self._name)
 
     def _cut_to_whole(self) -> None:
         """Before the first row is added, drop what a kill left unfinished."""

@@ -39,7 +39,8 @@ class Stage:
         """Take in what other processes have written since.
 
         Raises:
-            BadInput: a file is damaged, or two processes came to different numbers for one image.
+            Damaged: a file is.
+            BadInput: two processes came to different numbers for one image.
         """
         for writer in writers_of(self.folder):
             if writer not in self._files:
@@ -56,7 +57,7 @@ class Stage:
         """Read one array of one image.
 
         Raises:
-            BadInput: the file was changed since it was written.
+            Damaged: the file was changed since it was written.
         """
         return next(self.arrays_of([image_id], name))
 
@@ -72,6 +73,15 @@ class Stage:
                         opened.clear()
                     opened[files.arrays] = stack.enter_context(files.arrays.open("rb"))
                 yield files.read(opened[files.arrays], self.rows[image_id], name)
+
+    def verify(self) -> None:
+        """Read all arrays that this process's files hold.
+
+        Raises:
+            Damaged: one was changed since it was written.
+        """
+        own = [row for image_id, row in self.rows.items() if self._holders[image_id] is self._own]
+        self._own.verify(own)
 
     def _add(self, files: StageFiles, rows: Iterable[Row]) -> None:
         for row in rows:

@@ -157,7 +157,7 @@ def test_a_garbled_last_line_is_written_again_and_one_before_intact_ones_is_refu
     (folder / "heatmaps.jsonl").write_bytes(b"".join(lines))
     joined = place == len(lines[which]) - 1  # without its end a line takes the next one with it
     if which + joined < 3:
-        with pytest.raises(BadInput, match=rf"line {which + 1} of .* is damaged"):
+        with pytest.raises(BadInput, match=rf"damage in line {which + 1} of "):
             Stage(folder, "heatmaps")
         return
     stage = Stage(folder, "heatmaps")
@@ -308,3 +308,13 @@ def test_a_row_that_is_being_written_is_not_taken_for_a_damaged_one(tmp_path):
     with (tmp_path / "heatmaps.jsonl").open("ab") as file:
         file.write(whole[:10])
     assert list(Stage(tmp_path, "heatmaps").rows) == ["a"]
+
+
+def test_a_manifest_that_was_changed_is_refused(tmp_path):
+    folder = RunFolder(tmp_path)
+    name = folder.write_manifest(["b", "a", "c\u2028d"])
+    assert folder.ids(name) == ["b", "a", "c\u2028d"]
+    for text in ("b\na\n", "a\nb\nc\u2028d\n", ""):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(BadInput, match=f"{name} was changed"):
+            folder.ids(name)
