@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmark.records import append_line, read_lines
+from benchmark.lines import append_line, read_lines
 
 
 class Subject(NamedTuple):

@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 from filelock import FileLock, Timeout
 
 from benchmark.errors import BadInput
-from benchmark.files import append, write_whole
+from benchmark.files import write_whole
+from benchmark.lines import append_line, read_lines
 from benchmark.stages import Row, Stage
 from benchmark.writers import place_of, writers_of, writing
 
@@ -283,15 +284,6 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def read_lines(path: Path) -> list[Row]:
-    """Read a log, leaving out what a kill has torn."""
-    rows = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        with contextlib.suppress(json.JSONDecodeError):
-            rows.append(json.loads(line))
-    return rows
-
-
 def _named(entries: list[Row]) -> list[Row]:
     """Name the starts of logs whose starts have no names: an end there is that of the last."""
     latest = ""
@@ -301,16 +293,3 @@ def _named(entries: list[Row]) -> list[Row]:
         else:
             entry.setdefault("start", latest)
     return entries
-
-
-def append_line(path: Path, entry: Row) -> None:
-    """Add a line to a log, on a line of its own also where the last one was torn."""
-    append(path, (b"\n" if _is_torn(path) else b"") + (json.dumps(entry) + "\n").encode())
-
-
-def _is_torn(path: Path) -> bool:
-    if not path.exists() or path.stat().st_size == 0:
-        return False
-    with path.open("rb") as file:
-        file.seek(-1, os.SEEK_END)
-        return file.read() != b"\n"

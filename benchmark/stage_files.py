@@ -7,22 +7,20 @@ the line that names them, so a line that is whole vouches for its arrays.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
 from benchmark.damage import Damaged
 from benchmark.files import append
+from benchmark.lines import Row, finite, line_of, parsed
 
-Row = dict[str, Any]
 Arrays = Mapping[str, NDArray[np.float32]]
 
 
@@ -50,10 +48,10 @@ class StageFiles:
             for line in file:
                 if not line.endswith(b"\n"):
                     return  # of a process that is writing, or was killed
-                row = _parsed(line)
+                row = parsed(line)
                 end = 0 if row is None else _arrays_end(row)
                 if row is None or end > size:
-                    if row is None and any(_parsed(later) for later in file):
+                    if row is None and any(parsed(later) for later in file):
                         raise self._damaged(f"damage in line {self._count + 1} of {self.lines}")
                     return
                 self._count += 1
@@ -79,8 +77,8 @@ class StageFiles:
                 block += np.ascontiguousarray(array, dtype="<f4").tobytes()
             start += len(block)
             blocks.append(block)
-            added.append(_finite({**row, "arrays": places, "arrays_crc": zlib.crc32(block)}))
-            lines.append(_line(added[-1]))
+            added.append(finite({**row, "arrays": places, "arrays_crc": zlib.crc32(block)}))
+            lines.append(line_of(added[-1]))
         if block := b"".join(blocks):  # a metric without curves leaves no file for them
             self._arrays_end = append(self.arrays, block)
         self._lines_end = append(self.lines, b"".join(lines))
@@ -130,31 +128,6 @@ class StageFiles:
             if path.exists() and path.stat().st_size > end:
                 os.truncate(path, end)
         self._repaired = True
-
-
-def _finite(row: Row) -> Row:
-    """Put None, which JSON has, in the place of NaN and infinity."""
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in row.items()
-    }
-
-
-def _line(row: Row) -> bytes:
-    """One row as JSON, its last key a checksum of all before it."""
-    body = json.dumps(row, allow_nan=False)
-    return f'{body[:-1]}, "check": {zlib.crc32(body.encode())}}}\n'.encode()
-
-
-def _parsed(line: bytes) -> Row | None:
-    """Read a line back, or None where it is torn or garbled."""
-    body, mark, check = line.rpartition(b', "check": ')
-    if not mark or not check.endswith(b"}\n") or not check[:-2].isdigit():
-        return None
-    if zlib.crc32(body + b"}") != int(check[:-2]):
-        return None
-    row: Row = orjson.loads(body + b"}")
-    return row
 
 
 def _arrays_end(row: Row) -> int:

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.errors import BadInput
-from benchmark.stage_files import Arrays, Row, StageFiles
+from benchmark.lines import Row
+from benchmark.stage_files import Arrays, StageFiles
 from benchmark.writers import WRITERS, place_of, writers_of
 
 __all__ = ["Arrays", "Row", "Stage"]

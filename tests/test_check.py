@@ -11,6 +11,7 @@ import pytest
 from benchmark import baselines, check, records, timed_pair
 from benchmark.config import build, composed
 from benchmark.errors import BadInput
+from benchmark.lines import append_line, read_lines
 from benchmark.regression import Verdict, judge
 
 EXPERIMENT = """
@@ -169,9 +170,8 @@ def test_a_folder_with_runs_that_nothing_is_compared_with_is_refused(place, caps
 def test_a_run_whose_last_start_was_killed_is_refused(place, capsys):
     shutil.copytree(place / "good", place / "killed", dirs_exist_ok=True)
     (log,) = (place / "killed").glob("**/log.jsonl")
-    lines = log.read_text().splitlines()
-    started = json.loads(lines[0]) | {"start": "another", "time": records.now()}
-    log.write_text("\n".join([*lines, json.dumps(started)]) + "\n")
+    started = read_lines(log)[0] | {"start": "another", "time": records.now()}
+    append_line(log, started)
     assert gate(place, "killed") == 2
     assert "its last start has not ended" in capsys.readouterr().err
 

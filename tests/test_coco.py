@@ -251,3 +251,16 @@ def test_data_that_is_not_there_is_refused_with_what_would_be_right(tmp_path):
     (tmp_path / "annotations/instances_val2014.json").write_text("{")
     with pytest.raises(BadInput, match=r"instances_val2014\.json is not COCO's instances"):
         coco(tmp_path).ids()
+
+
+@pytest.mark.parametrize("name", ["../../secret", "/etc/secret", "a/../../../secret"])
+def test_a_file_name_that_leads_out_of_the_folder_is_refused(tmp_path, name):
+    images = ((42, ONE),)
+    root = write(tmp_path / "data", instance(42, DOG, [[1.0, 1, 4, 1, 4, 4]]), images=images)
+    file = root / "annotations/instances_val2014.json"
+    file.write_text(file.read_text().replace(f"{ONE}.jpg", f"{name}.jpg"))
+    data = coco(root)
+    [unit] = data.ids()
+    for read in (data.digest, lambda each: data.load(each, 4)):
+        with pytest.raises(BadInput, match=r"secret\.jpg', which is not below"):
+            read(unit)

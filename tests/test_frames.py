@@ -1,7 +1,6 @@
 """The composites of stored curves, and the strips and films of them."""
 
 import itertools
-import json
 
 import cells
 import cv2
@@ -19,6 +18,7 @@ from benchmark.errors import BadInput
 from benchmark.figure_parts import COLOUR_OF, CURVES, Wanted, shared
 from benchmark.films import write_film
 from benchmark.frame_figures import chosen_points, film, frame_strip
+from benchmark.lines import line_of, read_lines
 
 BOTH = "metric=[deletion,insertion]"
 
@@ -87,9 +87,9 @@ def test_composites_follow_the_settings_of_the_start_that_scored_them(place):
 def test_composites_at_other_points_than_were_scored_are_refused(place):
     made, _ = start(place, BOTH)
     log = made.folder.path / "log.jsonl"
-    entries = [json.loads(line) for line in log.read_text().splitlines()]
+    entries = read_lines(log)
     entries[0]["settings"]["metric"]["deletion"]["protocol"]["steps"] = 7
-    log.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    log.write_bytes(b"".join(map(line_of, entries)))
     common = found(place)
     with pytest.raises(BadInput, match="deletion was scored at other points"):
         composites(common, common.runs[0], "deletion", common.ids[0])
@@ -98,9 +98,9 @@ def test_composites_at_other_points_than_were_scored_are_refused(place):
 def test_composites_of_a_start_that_the_log_has_lost_are_refused(place):
     made, _ = start(place, BOTH)
     log = made.folder.path / "log.jsonl"
-    entries = [json.loads(line) for line in log.read_text().splitlines()]
+    entries = read_lines(log)
     entries[0]["stages"] = {}
-    log.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    log.write_bytes(b"".join(map(line_of, entries)))
     common = found(place)
     with pytest.raises(BadInput, match="does not say how scores/deletion"):
         composites(common, common.runs[0], "deletion", common.ids[0])

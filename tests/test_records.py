@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from benchmark import records
 from benchmark.errors import BadInput
 from benchmark.files import write_whole
+from benchmark.lines import append_line, read_lines
 from benchmark.records import RunFolder
 from benchmark.stages import Stage
 
@@ -318,3 +319,19 @@ def test_a_manifest_that_was_changed_is_refused(tmp_path):
         (tmp_path / name).write_text(text)
         with pytest.raises(BadInput, match=f"{name} was changed"):
             folder.ids(name)
+
+
+def test_a_log_line_whose_numbers_were_changed_is_left_out_like_a_torn_one(tmp_path):
+    log = tmp_path / "log.jsonl"
+    for number in range(3):
+        append_line(log, {"event": "end", "images": number})
+    assert [line["images"] for line in read_lines(log)] == [0, 1, 2]
+    log.write_text(log.read_text().replace('"images": 1', '"images": 7'))
+    assert [line["images"] for line in read_lines(log)] == [0, 2]
+
+
+def test_logs_that_were_written_without_checksums_are_still_read(tmp_path):
+    log = tmp_path / "log.jsonl"
+    log.write_text('{"event": "start"}\n{"event": "en')
+    append_line(log, {"event": "start"})
+    assert read_lines(log) == [{"event": "start"}, {"event": "start"}]

@@ -11,6 +11,7 @@ from cells import start
 from rich.console import Console
 
 from benchmark import tables
+from benchmark.lines import line_of, read_lines
 from benchmark.records import RunFolder
 
 
@@ -99,11 +100,11 @@ def test_an_empty_folder_has_no_table(tmp_path, monkeypatch, capsys):
 def test_a_run_of_a_version_without_resized_stages_is_still_read(place):
     made, _ = start(place)
     log = made.folder.path / "log.jsonl"
-    entries = [json.loads(line) for line in log.read_text().splitlines()]
+    entries = read_lines(log)
     for entry in entries:
         entry.pop("heatmaps", None)
         entry.pop("about", None)
-    log.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    log.write_bytes(b"".join(map(line_of, entries)))
     (outcome,) = made.folder.outcomes()
     assert (outcome.heatmaps, outcome.about) == ("heatmaps", "")
 

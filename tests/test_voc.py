@@ -222,3 +222,11 @@ def test_data_that_is_not_there_is_refused_with_what_would_be_right(tmp_path):
     (tmp_path / "Annotations/000002.xml").unlink()
     with pytest.raises(BadInput, match=r"000002\.xml cannot be read: No such file"):
         voc(tmp_path).ids()
+
+
+@pytest.mark.parametrize("name", ["../../000001", "/000001"])
+def test_a_name_that_leads_out_of_the_folder_is_refused(tmp_path, name):
+    root = devkit(tmp_path, TWO)
+    (root / "ImageSets/Main/test.txt").write_text(f"{name}\n")
+    with pytest.raises(BadInput, match=r"000001\.xml', which is not below"):
+        voc(root).ids()

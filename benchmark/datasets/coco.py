@@ -15,7 +15,7 @@ import torch
 from benchmark.datasets import class_names
 from benchmark.datasets.coco_masks import Segmentation, draw, read_segmentation
 from benchmark.datasets.photographs import read_bytes
-from benchmark.datasets.units import SMALL, Units
+from benchmark.datasets.units import SMALL, Units, below
 from benchmark.interfaces import BadInput, Item, Truth
 
 IMAGES, ANNOTATIONS = "val2014", "annotations/instances_val2014.json"
@@ -85,7 +85,7 @@ class COCO(Units[_Unit]):
             UnreadableImage: the file cannot be read.
         """
         unit = self.unit(image_id)
-        state = hashlib.sha256(read_bytes(self.folder / IMAGES / unit.file))
+        state = hashlib.sha256(read_bytes(below(self.folder / IMAGES, unit.file)))
         state.update(repr((unit.size, unit.label, unit.alone)).encode())
         for each in unit.objects:
             parts = each if isinstance(each, list) else [each]
@@ -101,7 +101,7 @@ class COCO(Units[_Unit]):
                 smaller than ``size`` under ``crop``.
         """
         unit = self.unit(image_id)
-        square = self.square(self.folder / IMAGES / unit.file, unit, size)
+        square = self.square(below(self.folder / IMAGES, unit.file), unit, size)
         mask = draw(unit.objects, *unit.size)
         truth = Truth(
             boxes=torch.zeros(0, 4),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Generic, Protocol, TypeVar
 
 from benchmark.datasets.photographs import Square, decode, squared
 from benchmark.datasets.selection import OwnCopy, choose
-from benchmark.interfaces import UnreadableImage
+from benchmark.interfaces import BadInput, UnreadableImage
 
 SMALL = 0.25  # a target that covers less of the image may be difficult (Zhang et al. 2016, 4.1)
 
@@ -25,6 +26,18 @@ class Unit(Protocol):
 
 
 U = TypeVar("U", bound=Unit)
+
+
+def below(folder: Path, name: str) -> Path:
+    """Return a file of a folder by the name that annotations give it.
+
+    Raises:
+        BadInput: the name leads out of the folder.
+    """
+    path = folder / name
+    if not Path(os.path.normpath(path)).is_relative_to(os.path.normpath(folder)):
+        raise BadInput(f"the annotations name {name!r}, which is not below {folder}")
+    return path
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import torch
 
 from benchmark.datasets import class_names
 from benchmark.datasets.photographs import read_bytes
-from benchmark.datasets.units import SMALL, Units
+from benchmark.datasets.units import SMALL, Units, below
 from benchmark.interfaces import BadInput, Item, Truth
 
 LIST = "ImageSets/Main/test.txt"
@@ -83,7 +83,7 @@ class VOC(Units[_Unit]):
             raise BadInput(f"{self.folder / LIST} cannot be read: {error}") from error
         found = {}
         for image in images:
-            for unit in _units(self.folder / "Annotations" / f"{image}.xml"):
+            for unit in _units(below(self.folder / "Annotations", f"{image}.xml")):
                 found[f"{image}:{class_names.VOC[unit.label]}"] = unit
         return found
 
@@ -117,7 +117,7 @@ class VOC(Units[_Unit]):
         return Item(image_id, square.pixels, unit.label, truth)
 
     def _path(self, unit: _Unit) -> Path:
-        return self.folder / "JPEGImages" / f"{unit.image}.jpg"
+        return below(self.folder / "JPEGImages", f"{unit.image}.jpg")
 
 
 def _units(path: Path) -> list[_Unit]:
