@@ -5,12 +5,13 @@ import random
 import re
 import shutil
 import signal
+import subprocess
 import time
 from types import SimpleNamespace
 
 import pandas as pd
 import pytest
-from cells import finished, make_conf, make_images, product, started
+from cells import choices, command, finished, make_conf, make_images, product, started
 
 KILLS = 25  # of each kind
 SUFFIXES = ("md", "csv", "tex", "html")
@@ -143,3 +144,90 @@ def test_a_sweep_that_loses_its_power_at_any_write_ends_with_the_same_bytes(plac
         cut = f"power_cut at {place} {chance.randint(1, 9)} {kills}"
         kills += sweep.ended(sweep.start(before=cut if kills < KILLS else ""))
     assert sweep.numbers() == whole.numbers
+
+
+class Disk:
+    """A disk of its own in memory, of a few kilobytes, at the place of the results."""
+
+    def __init__(self, place):
+        self.place = place
+
+    def mount(self, options):
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", options, "none", self.place],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            pytest.skip(f"no disk in memory can be mounted: {done.stderr.strip()}")
+
+    def change(self, options):
+        subprocess.run(["mount", "-o", f"remount,{options}", self.place], check=True)
+
+
+@pytest.fixture
+def disk(place):
+    (place / "results").mkdir()
+    made = Disk(place / "results")
+    made.mount("size=32k")
+    try:
+        yield made
+    finally:
+        subprocess.run(["umount", made.place], check=True)
+
+
+def toy(place, *more):
+    return ["--config-dir", str(place / "conf"), *choices(place, *more)]
+
+
+def said(done):
+    """What a command that was refused has to say, besides its bar: a line of its own."""
+    assert done.code == 2
+    assert "Traceback" not in done.err
+    [line] = [each for each in done.err.splitlines() if each.startswith("benchmark: ")]
+    return line
+
+
+@pytest.fixture(scope="module")
+def finished_run(source, tmp_path_factory):
+    """What an undisturbed run of one cell leaves, at a resolution whose arrays take some room."""
+    place = tmp_path_factory.mktemp("finished")
+    shutil.copytree(source, place, dirs_exist_ok=True)
+    assert command(*toy(place, *LARGE), cwd=place).code == 0
+    return product_in(place)
+
+
+LARGE = ["method.res=28", "res=28", "batch_size=2"]
+
+
+def product_in(place):
+    [folder] = (path.parent for path in place.glob("results/*/*/*/settings.json"))
+    return product(folder)
+
+
+def test_a_full_disk_is_said_and_the_run_continues_when_there_is_room(place, disk, finished_run):
+    line = said(command(*toy(place, *LARGE), cwd=place))
+    assert "No space left on device" in line
+    disk.change("size=32m")
+    assert command(*toy(place, *LARGE), cwd=place).code == 0
+    assert product_in(place) == finished_run
+
+
+def test_a_disk_that_cannot_be_written_is_said_and_nothing_is_changed(place, disk, finished_run):
+    disk.change("ro")
+    assert "cannot write to" in said(command(*toy(place, *LARGE), cwd=place))
+    disk.change("rw,size=32m")
+    assert command(*toy(place, *LARGE), cwd=place).code == 0
+    disk.change("ro")  # now with all of the results in it
+    assert "Read-only file system" in said(command(*toy(place, *LARGE), cwd=place))
+    assert product_in(place) == finished_run
+
+
+def test_results_that_are_removed_meanwhile_are_said_and_made_again(place, finished_run):
+    process = started(*toy(place, *LARGE, "method.slow=0.3"), cwd=place)
+    while not list(place.glob("results/*/*/*/heatmaps.jsonl")):
+        time.sleep(0.005)
+    shutil.move(place / "results", place / "elsewhere")
+    assert "No such file or directory" in said(finished(process))
+    shutil.rmtree(place / "results", ignore_errors=True)
+    assert command(*toy(place, *LARGE), cwd=place).code == 0
+    assert product_in(place) == finished_run
