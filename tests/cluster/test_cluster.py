@@ -13,9 +13,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import one_machine_slurm
-import pandas as pd
 import pytest
 from one_machine_ray import Ray
+
+from benchmark import records
+from benchmark.summary import per_image
 
 pytestmark = pytest.mark.cluster
 HERE = Path(__file__).resolve().parent
@@ -38,16 +40,21 @@ def benchmark(module, *arguments, cwd, env=None):
 
 
 def numbers(place):
-    """All that a reader of the results sees: the tables as written, and a line for each image."""
+    """All that a reader of the results sees: the tables as written, every image's line and arrays."""
     said = benchmark(
         "benchmark.tables", "many", "--config-dir", str(HERE / "conf"), "--write", "many", cwd=place
     )
     assert said.code == 0
     found = {suffix: (place / f"many.{suffix}").read_bytes() for suffix in ("md", "tex", "html")}
-    for file in sorted(place.glob("results/runs/*/*/*/per_image.csv")):
-        images = pd.read_csv(file, dtype=str).drop(columns=TIMES)
-        found[file.parent.name] = images.to_csv(index=False)
-    assert len(found) == 3 + 12
+    for folder, outcome in records.finished(place / "results" / "runs"):
+        name, ids = f"{folder.path.name} at {outcome.res}", folder.ids(outcome.manifest)
+        found[name] = per_image(folder, outcome).drop(columns=TIMES).to_csv(index=False)
+        for kind in (outcome.heatmaps, *outcome.stages.values()):
+            stage = folder.stage(kind)
+            for array in stage.rows[ids[0]]["arrays"]:
+                values = (each.tobytes() for each in stage.arrays_of(ids, array))
+                found[f"{name}, {array} of {kind}"] = b"".join(values)
+    assert len([name for name in found if "," not in name]) == 3 + 12
     return found
 
 
