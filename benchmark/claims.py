@@ -55,6 +55,7 @@ class Claims:
         self._batches = 1  # that the next claim is for
         self._since: float | None = None  # when the last claim was made
         self._taken: Mapping[str, Set[str]] = {}  # stages by image, of others at the last claim
+        self._company = True  # whether there were any at the one before
 
     @contextlib.contextmanager
     def alive(self) -> Iterator[None]:
@@ -87,6 +88,7 @@ class Claims:
         Returns:
             The images; empty where others are at work on all of them.
         """
+        self._company = self._since is None or bool(self._taken)
         now = time.monotonic()
         if self._since is not None and now - self._since < self._pace.seconds:
             self._batches *= 2
@@ -105,6 +107,15 @@ class Claims:
             if left := _free({each: lacking[each] for each in mine}, earlier):
                 return left
         return mine
+
+    @property
+    def alone(self) -> bool:
+        """Whether no other process has claimed anything since the claim before the last.
+
+        Then there is nothing new to read, and a large sweep asks the file system much less. One
+        that has come and gone between two claims is not seen, which loses its time at most.
+        """
+        return not self._company and not self._taken
 
     def leave(self, lacking: Mapping[str, Set[str]]) -> bool:
         """Whether others make all that is lacking; if not, wait a moment for what they make.

@@ -113,7 +113,8 @@ class _Run:
                 taken = claims.take(todo, self.cell.settings.batch_size)
                 if not taken and claims.leave(todo):
                     break
-                self._refresh()
+                if not claims.alone:
+                    self._refresh()
                 left = self._lacking(todo)
                 self.watcher.advance(len(todo) - len(left))  # others have done the rest
                 self._work(list(self._lacking(taken)))

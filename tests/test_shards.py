@@ -475,6 +475,21 @@ def test_scores_by_another_metric_are_not_left_to_who_makes_those_of_one(place):
     assert isinstance(start(place, "metric=[insertion]")[0].outcome, Part)
 
 
+@pytest.mark.parametrize("company", [False, True])
+def test_what_others_write_is_looked_at_where_there_are_others(place, monkeypatch, company):
+    looks = []
+    refresh = Stage.refresh
+    monkeypatch.setattr(Stage, "refresh", lambda self: (looks.append(self.name), refresh(self)))
+    (folder,) = {start(place, "dataset.limit=1")[0].folder.path}
+    looks.clear()
+    if company:
+        claim(folder, this_process(), ["another image"])
+    start(place, "batch_size=1", "claims.seconds=0")
+    assert len(CALLS) == COUNT
+    # When it opens the cell, before its first claim and after its last, and before every other.
+    assert looks.count("heatmaps") == 3 + (COUNT - 2 if company else 0)
+
+
 def test_a_shard_that_was_killed_costs_its_batch_and_is_taken_over_at_once(place, monkeypatch):
     killed = in_background(place, *SLOW, *of(0, 2))
     wait_until(lambda: len(written(place)) >= 2)
