@@ -23,7 +23,7 @@ from benchmark.resolvers import CONF
 from benchmark.stopping import AGAIN, Stopped, stopping
 from benchmark.sweep import JobFailed, ShowTable, is_away, unfinished
 
-AFTERWARDS = "when the others have ended, the same command continues"
+AFTERWARDS = "when the others have ended, give the same command again and it continues"
 refused: list[str] = []  # what was wrong with cells of this start; the others are still run
 crashed: list[str] = []  # tracebacks of cells that failed by no fault of the input
 
@@ -116,7 +116,7 @@ def main() -> int:
             raise
         text = (str(error).strip().splitlines() or [""])[0]
         crashed.append(f"{type(error).__name__}: {text}")
-        print(f"benchmark: a job was lost, {crashed[-1]}; {AFTERWARDS}", file=sys.stderr)
+        print(f"benchmark: a job was lost; {AFTERWARDS} ({crashed[-1]})", file=sys.stderr)
         ShowTable.end()
     return 1 if crashed else 2 if refused or unfinished else 0
 

@@ -23,7 +23,7 @@ from rich.text import Text
 
 from benchmark import baselines, measured
 from benchmark.check_formats import FORMATS, NOTE, headline, lines, notes
-from benchmark.config import build, composed, places
+from benchmark.config import build, composed, places, whole
 from benchmark.errors import BadInput
 from benchmark.experiment import read
 from benchmark.files import check_endings, write_whole
@@ -208,7 +208,7 @@ def _command(asked: Asked) -> list[str]:
     if len(runs) != 1:
         raise BadInput(f"--time takes an experiment or one run; {asked.candidate} has {len(runs)}")
     given = runs[0].started()["settings"]["overrides"]
-    return [*place, *(each for each in given if not each.startswith(("shard=", "shards=")))]
+    return [*place, *whole(given)]
 
 
 def _accept(asked: Asked, cells: list[Measured]) -> int:

@@ -1,6 +1,7 @@
-"""Which images a process is at work on, so that others on the same cell take other ones.
+"""What a process is at work on, so that others on the same cell take other images or results.
 
-Claims are advice: two that do the same image come to the same numbers, and lose only the time. So
+A claim is of images and of the stages that its process makes of them: heatmaps, scores by a metric.
+Claims are advice: two that make the same come to the same numbers, and lose only the time. So
 nothing is locked, and a claim may be late. Each process has one small file in ``claims/`` of the
 run's folder, which it touches while it lives. One that has ended, or is silent for long, has none.
 """
@@ -12,7 +13,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,23 +34,28 @@ class Pace:
     seconds: float  # of work that is claimed at once; the first claim is one batch
     beat: float  # seconds between two signs of life
     silent: float  # seconds without one after which others take a claim over
+    look: float  # seconds between two looks at work that waits for what others make
 
     def __post_init__(self) -> None:
-        if not 0 < self.beat < self.silent or self.seconds < 0:
+        if not 0 < self.beat < self.silent or self.seconds < 0 or self.look <= 0:
             raise BadInput(
-                f"claims need 0 < beat < silent and seconds of at least 0, got beat={self.beat} "
-                f"silent={self.silent} seconds={self.seconds}"
+                "claims need 0 < beat < silent, look above 0 and seconds of at least 0, got "
+                f"beat={self.beat} silent={self.silent} look={self.look} seconds={self.seconds}"
             )
 
 
 class Claims:
     """What this process has claimed of a cell, and what others have."""
 
-    def __init__(self, folder: Path, shard: Shard, pace: Pace) -> None:
+    def __init__(self, folder: Path, shard: Shard, pace: Pace, stages: Collection[str]) -> None:
+        """Claim nothing yet; ``stages`` are those that this process makes of every image."""
         self._folder, self._shard, self._pace = folder / CLAIMS, shard, pace
+        self._stages = sorted(stages)
         self._file = self._folder / f"{shard.name}-{new_writer()}.json"
         self._batches = 1  # that the next claim is for
         self._since: float | None = None  # when the last claim was made
+        self._taken: Mapping[str, Set[str]] = {}  # stages by image, of others at the last claim
+        self._company = True  # whether there were any at the one before
 
     @contextlib.contextmanager
     def alive(self) -> Iterator[None]:
@@ -69,40 +75,63 @@ class Claims:
             ended.set()
             self._file.unlink(missing_ok=True)
 
-    def take(self, ids: Sequence[str], batch: int) -> list[str]:
-        """Claim the next images that no other process is at work on, in place of the last claim.
+    def take(self, lacking: Mapping[str, Set[str]], batch: int) -> list[str]:
+        """Claim the next images of which no other process makes what is lacking.
 
-        As many as are done in ``Pace.seconds``, going by how long the last claim took.
+        The claim takes the place of the last one. It is for as many images as are done in
+        ``Pace.seconds``, going by how long the last one took.
 
         Args:
-            ids: what is to be done, in order.
+            lacking: the stages that each image lacks, in the order in which they are to be done.
             batch: images that are explained together; a claim is for whole batches.
 
         Returns:
-            The images; empty where others are at work on all that is left.
+            The images; empty where others are at work on all of them.
         """
+        self._company = self._since is None or bool(self._taken)
         now = time.monotonic()
         if self._since is not None and now - self._since < self._pace.seconds:
             self._batches *= 2
         self._since = now
         mine: list[str] = []
         for _ in range(TRIES):
-            taken = self._others()
-            mine = [each for each in ids if each not in taken][: self._batches * batch]
+            self._taken = self._others()
+            mine = _free(lacking, self._taken)[: self._batches * batch]
             if not mine:
                 self._file.unlink(missing_ok=True)
                 break
-            write_whole(self._file, json.dumps({**this_process()._asdict(), "ids": mine}))
+            claim = {**this_process()._asdict(), "ids": mine, "stages": self._stages}
+            write_whole(self._file, json.dumps(claim))
             # Two that claim in the same moment see each other now: that of the later name yields.
             earlier = self._others(before=self._file.name)
-            if left := [each for each in mine if each not in earlier]:
+            if left := _free({each: lacking[each] for each in mine}, earlier):
                 return left
         return mine
 
-    def _others(self, before: str = "") -> set[str]:
-        """Find what living processes have claimed; other shards of the same cut are left out."""
+    @property
+    def alone(self) -> bool:
+        """Whether no other process has claimed anything since the claim before the last.
+
+        Then there is nothing new to read, and a large sweep asks the file system much less. One
+        that has come and gone between two claims is not seen, which loses its time at most.
+        """
+        return not self._company and not self._taken
+
+    def leave(self, lacking: Mapping[str, Set[str]]) -> bool:
+        """Whether others make all that is lacking; if not, wait a moment for what they make.
+
+        Of images that ``take`` has found taken, this process may need more than others make, as
+        scores of the heatmaps that they are at. It has claimed nothing while it waits.
+        """
+        if all(stages <= self._taken.get(each, set()) for each, stages in lacking.items()):
+            return True
+        time.sleep(self._pace.look)
+        return False
+
+    def _others(self, before: str = "") -> dict[str, set[str]]:
+        """Find the stages by image that living processes have claimed, but for shards apart."""
         files = sorted(self._folder.iterdir()) if self._folder.is_dir() else []
-        taken: set[str] = set()
+        taken: dict[str, set[str]] = {}
         for file in files:
             name = file.name
             apart = self._shard.is_apart_from(name.partition("-")[0])
@@ -111,7 +140,8 @@ class Claims:
             with contextlib.suppress(FileNotFoundError):
                 claim = json.loads(file.read_text(encoding="utf-8"))
                 if self._lives(claim, file):
-                    taken |= set(claim["ids"])
+                    for each in claim["ids"]:
+                        taken.setdefault(each, set()).update(claim["stages"])
                 else:
                     file.unlink(missing_ok=True)
         return taken
@@ -129,3 +159,8 @@ class Claims:
         now = probe.stat().st_mtime
         probe.unlink(missing_ok=True)
         return now
+
+
+def _free(lacking: Mapping[str, Set[str]], taken: Mapping[str, Set[str]]) -> list[str]:
+    """Name the images of which nothing that is lacking is taken."""
+    return [each for each, stages in lacking.items() if stages.isdisjoint(taken.get(each, ()))]

@@ -28,6 +28,7 @@ FILES = {
     "results",
     "choices",
     "overrides",
+    "again",
     "metric",
     "wandb",
     "report",

@@ -64,6 +64,7 @@ class Settings:
     report: bool  # whether an experiment's sweep ends with a report; no result depends on it
     choices: dict[str, str]  # config group -> the file chosen in it
     overrides: list[str]  # as the user gave them
+    again: list[str]  # what follows python -m benchmark to do all images of the cell, or the rest
 
     def __post_init__(self) -> None:
         for name, least in (("res", 1), ("seed", 0), ("batch_size", 1), ("shards", 1)):
@@ -168,6 +169,9 @@ def settings_of(config: DictConfig, hydra: DictConfig) -> Settings:
     try:
         values["choices"] = {group: str(hydra.runtime.choices[group]) for group in GROUPS}
         values["overrides"] = list(hydra.overrides.task)
+        folder = folder_of(hydra)
+        place = ["--config-dir", folder] if folder else []
+        values["again"] = [*place, *whole(hydra.overrides.task)]
         for node in values.values():
             if OmegaConf.is_config(node):
                 OmegaConf.resolve(node)
@@ -175,6 +179,17 @@ def settings_of(config: DictConfig, hydra: DictConfig) -> Settings:
         raise BadInput(one_line(error)) from error
     settings: Settings = _checked(Settings, values, "", {})
     return settings
+
+
+def folder_of(hydra: DictConfig) -> str:
+    """Return what ``--config-dir`` named; empty where it was not given."""
+    given = [each for each in hydra.runtime.config_sources if each.provider == "command-line"]
+    return str(given[0].path) if given else ""
+
+
+def whole(overrides: Sequence[str]) -> list[str]:
+    """Leave out into how many parts a cell is divided, and which of them is asked for."""
+    return [each for each in overrides if not each.startswith(("shard=", "shards="))]
 
 
 def plain(settings: Settings) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from itertools import product
 from pathlib import Path
@@ -15,7 +15,15 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from benchmark.config import Settings, composed, one_line, places, settings_of
+from benchmark.config import (
+    Settings,
+    composed,
+    folder_of,
+    one_line,
+    places,
+    settings_of,
+    whole,
+)
 from benchmark.errors import BadInput
 
 Average = Enum("Average", "images classes")
@@ -98,12 +106,14 @@ class Composed(NamedTuple):
         cell = self.experiment.overrides(row, column)
         settings = settings_of(*composed("config", [*places(self.folder), *self.given, *cell]))
         settings.wandb.group = settings.wandb.group or self.name
-        return settings
+        return replace(settings, again=self._arguments("--multirun", *whole(self.given)))
 
     def command(self, module: str, *options: str) -> str:
         """Write a command line on this experiment: ``python -m benchmark.tables ...``."""
-        folder = ["--config-dir", self.folder] if self.folder else []
-        return " ".join(["python -m", module, *map(shlex.quote, [*folder, *options])])
+        return shlex.join(["python", "-m", module, *self._arguments(*options)])
+
+    def _arguments(self, *options: str) -> list[str]:
+        return [*(["--config-dir", self.folder] if self.folder else []), *options]
 
 
 def read(name: str, overrides: Sequence[str], folder: str | None = None) -> Composed:
@@ -117,7 +127,7 @@ def read(name: str, overrides: Sequence[str], folder: str | None = None) -> Comp
     if "/" in name:
         raise BadInput(f"there is no folder {name}, and experiments have names such as table1")
     folder = str(Path(folder).resolve()) if folder else ""
-    given = [f"+experiment={name}", *_whole(overrides)]
+    given = [f"+experiment={name}", *whole(overrides)]
     config, _ = composed("config", [*places(folder), *given])
     experiment = experiment_of(config)
     check_free(experiment, given)
@@ -141,7 +151,7 @@ def cell_of(config: DictConfig, hydra: DictConfig) -> Settings:
     row, column = cells[config.cell]
     if config.shard is not None:  # once, as the last of those that the sweep has put together
         given.append(f"shard={config.shard}")
-    return Composed(name, experiment, given, _folder_of(hydra)).settings(row, column)
+    return Composed(name, experiment, given, folder_of(hydra)).settings(row, column)
 
 
 def swept(config: DictConfig) -> list[Composed]:
@@ -149,22 +159,11 @@ def swept(config: DictConfig) -> list[Composed]:
     hydra = config.hydra
     overrides = [
         _values(each)
-        for each in OverridesParser.create().parse_overrides(_whole(hydra.overrides.task))
+        for each in OverridesParser.create().parse_overrides(whole(hydra.overrides.task))
         if each.key_or_group != "experiment"
     ]
     name = str(hydra.runtime.choices["experiment"])
-    return [read(name, list(given), _folder_of(hydra)) for given in product(*overrides)]
-
-
-def _whole(overrides: Sequence[str]) -> list[str]:
-    """Leave out into how many parts cells are divided: a table is of whole ones."""
-    return [each for each in overrides if not each.startswith(("shard=", "shards="))]
-
-
-def _folder_of(hydra: DictConfig) -> str:
-    """Return what ``--config-dir`` named."""
-    given = [each for each in hydra.runtime.config_sources if each.provider == "command-line"]
-    return str(given[0].path) if given else ""
+    return [read(name, list(given), folder_of(hydra)) for given in product(*overrides)]
 
 
 def _values(override: Override) -> list[str]:

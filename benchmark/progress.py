@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from benchmark.records import RunFolder, folders
@@ -23,12 +24,18 @@ def progress(folder: RunFolder, start: Row) -> str:
 
 
 def unfinished(root: Path) -> list[str]:
-    """List the runs in a folder or below it that their last start has not completed."""
+    """List the runs in a folder or below it that their last start has not completed.
+
+    With how far each is, and the command that does the rest, whatever shards have been run.
+    """
     lines = []
     for folder in folders(root):
         starts = folder.starts()
         if starts and starts[-1][1] is None:
             start = starts[-1][0]
-            given = " ".join(start["settings"]["overrides"])
-            lines.append(f"not complete, {progress(folder, start)}: {folder.path} ({given})")
+            line = f"not complete, {progress(folder, start)}: {folder.path}"
+            # starts of earlier versions do not say by which command the cell goes on
+            if again := start["settings"].get("again"):
+                line += f"; to go on: {shlex.join(['python', '-m', 'benchmark', *again])}"
+            lines.append(line)
     return lines

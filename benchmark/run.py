@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -122,13 +122,18 @@ class _Run:
         todo = self._lacking(ids)
         self.watcher.begin(self.folder.path.name, len(ids) - len(todo), len(ids))
         pace: Pace = build(self.cell.settings.claims, "claims")
-        claims = Claims(self.folder.path, self.cell.settings.part, pace)
+        made = {stage.name for stage in self.results}
+        claims = Claims(self.folder.path, self.cell.settings.part, pace, made)
         with claims.alive():
-            while taken := claims.take(todo, self.cell.settings.batch_size):
-                self._refresh()
+            while todo:
+                taken = claims.take(todo, self.cell.settings.batch_size)
+                if not taken and claims.leave(todo):
+                    break
+                if not claims.alone:
+                    self._refresh()
                 left = self._lacking(todo)
                 self.watcher.advance(len(todo) - len(left))  # others have done the rest
-                self._work(self._lacking(taken))
+                self._work(list(self._lacking(taken)))
                 todo = self._lacking(left)
         return self._finish(chosen)
 
@@ -155,13 +160,14 @@ class _Run:
                     self._audit(batch.select(missing), stage)
             self.watcher.advance(len(batch.ids))
 
-    def _lacking(self, ids: Sequence[str]) -> list[str]:
-        """Name the images that lack a result, but for those that cannot be read."""
-        return [
-            each
+    def _lacking(self, ids: Iterable[str]) -> dict[str, set[str]]:
+        """Name the stages that images lack, where they do and the image can be read."""
+        found = {
+            each: {stage.name for stage in self.results if each not in stage.rows}
             for each in ids
-            if each not in self.skipped and any(each not in stage.rows for stage in self.results)
-        ]
+            if each not in self.skipped
+        }
+        return {each: stages for each, stages in found.items() if stages}
 
     def _refresh(self) -> None:
         """Take in what other processes have written since."""

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import shlex
 
 import cells
 import pytest
@@ -13,6 +14,7 @@ from omegaconf import OmegaConf
 from benchmark import __main__ as line
 from benchmark import gpus
 from benchmark.config import one_line
+from benchmark.progress import unfinished
 from benchmark.stopping import AGAIN, Stopped
 from benchmark.sweep import JobFailed, ShowTable, is_away
 
@@ -62,12 +64,16 @@ def test_every_cell_of_a_sweep_is_run_in_all_its_shards(sweep, tmp_path):
     assert len(list(tmp_path.glob("results/*/*/*/writers/*"))) == 6
 
 
-def test_one_shard_of_every_cell_can_be_run_and_the_table_says_what_is_there(sweep):
+def test_one_shard_of_every_cell_can_be_run_and_the_table_says_what_is_there(sweep, tmp_path):
     said = sweep("shards=4", "shard=1")
     assert said.code == 2
     flat = " ".join(said.out.split())
     assert "2 of 2 cells are not done: python -m benchmark --config-dir" in flat
     assert "Toy, fine: partial, 2 of 8 images" in flat and "shards=" not in flat
+    (again,) = {each.partition("; to go on: ")[2] for each in unfinished(tmp_path / "results")}
+    assert "shard=" not in again and "shards=" not in again
+    said = command(*shlex.split(again.removeprefix("python -m benchmark ")), cwd=tmp_path)
+    assert said.code == 0 and unfinished(tmp_path / "results") == []
 
 
 # What other processes tell
@@ -123,7 +129,8 @@ def test_a_job_that_was_lost_is_said_in_a_line_and_the_table_is_shown(monkeypatc
     assert line.main() == 1
     assert ends == [config]
     said = capsys.readouterr().err
-    assert "a job was lost, RuntimeError: the worker was killed; when the others have" in said
+    assert "a job was lost; when the others have ended, give the same command again" in said
+    assert said.endswith("(RuntimeError: the worker was killed)\n")
     assert "line 3" not in said
 
 

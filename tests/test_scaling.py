@@ -2,11 +2,15 @@
 
 import dataclasses
 
+import cells
 import pytest
 
-from benchmark import scaling
+from benchmark import scaling, scaling_model, scaling_page
+from benchmark.config import load
 from benchmark.errors import BadInput
+from benchmark.models import ImageClassifier
 from benchmark.plan import Explained, Scored
+from benchmark.scaling_measured import Left, compared
 
 SWEEP = scaling.planned(
     [
@@ -15,7 +19,7 @@ SWEEP = scaling.planned(
     ]
 )  # fmt: skip
 METRICS = {"curve": Scored(passes=5, numbers=12), "place": Scored(passes=1, numbers=0)}
-COUNTED = scaling.Counted(
+COUNTED = scaling_model.Counted(
     explaining={
         ("own", 7): Explained(2, 1, 7),
         ("own", 14): Explained(4, 2, 14),
@@ -25,36 +29,115 @@ COUNTED = scaling.Counted(
     scoring={7: METRICS, 14: METRICS},
     own=frozenset({"own"}),
 )
-WHOLE = scaling.total(SWEEP, COUNTED)
+WHOLE = scaling_model.total(SWEEP, COUNTED)
 
 
 def test_a_method_of_one_resolution_explains_once_and_one_of_many_each_time():
-    explained, scored = 2 + 4 + 3, 4 * (5 + 1)
+    explained, scored = 2 + 4 + 3 + 3 * scaling_model.BESIDE, 4 * (5 + 1)
     assert WHOLE.forward == 2 * 1000 * (explained + scored)
     assert WHOLE.backward == 2 * 1000 * (1 + 2 + 3)
 
 
 def test_hours_are_passes_times_what_each_models_take():
-    ahead, back = 2 + 4 + 3 + 24, 1 + 2 + 3
+    beside = scaling_model.BESIDE
+    ahead, back = 2 + 4 + 3 + 3 * beside + 24, 1 + 2 + 3
     assert WHOLE.hours == pytest.approx(1000 * (ahead * (1 + 2) + back * (10 + 20)) / 3600)
-    dearest = 1000 * ((4 + 6) * 2 + 2 * 20)  # of b, own at 14; native at 7 has (3 + 6) * 2 + 3 * 20
-    dearest = max(dearest, 1000 * ((3 + 6) * 2 + 3 * 20))
+    # Of b, whose passes are slower: native at 7 has 3 + 6 passes ahead and 3 back, own at 14 less.
+    dearest = 1000 * ((3 + 6 + beside) * 2 + 3 * 20)
     assert WHOLE.longest == pytest.approx(dearest / 10 / 3600)
 
 
 def test_bytes_are_those_of_heatmaps_curves_and_lines():
-    lines = scaling.LINES
-    each = 2 * lines["scored"] + 4 * 12
-    own = 2 * lines["explained"] + 4 * (7**2 + 14**2)
-    native = lines["explained"] + 4 * 14**2 + lines["resized"] + 4 * 7**2
-    assert WHOLE.size == 2 * 1000 * (4 * each + own + native)
-    assert WHOLE.lines == 2 * 1000 * (4 * 2 + 2 + 2)
+    lines = scaling_model.LINES
+    each = lines["curve"] + lines["place"] + 4 * 12
+    once = lines["explained"] + lines["audited"] + lines["batch"] / 8
+    own = 2 * once + 4 * (7**2 + 14**2)
+    native = once + 4 * 14**2 + lines["resized"] + 4 * 7**2
+    jobs = 2 * 4 * 10
+    assert WHOLE.size == pytest.approx(2 * 1000 * (4 * each + own + native) + jobs * lines["job"])
+    assert WHOLE.lines == 2 * 1000 * (4 * 2 + 2 * 2 + 3)
 
 
 def test_files_are_those_of_the_shards_and_of_the_folders():
-    own = 2 * (10 * (2 + 1 + 2 + 2) + 3)  # heatmaps, one metric with curves and one without, 2 own
-    native = 10 * (4 + 1 + 2 + 2) + 3 + 10 * (1 + 2 + 2)  # at 7 resized too, at 14 scored only
+    # Of a job: heatmaps, a metric with a curve and one without, what is left; log and times.
+    own = 2 * (10 * (2 + 2 + 1 + 1 + 2) + 3)
+    native = 10 * (2 + 2 + 2 + 1 + 1 + 2) + 3  # at 7, resized too
+    native += 10 * (2 + 1 + 1)  # at 14 scored only: no heatmaps, and no times
     assert WHOLE.files == 2 * (own + native)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A sweep of two methods, two resolutions and two shards: as it was run, and as added up."""
+    place, passed = tmp_path_factory.mktemp("small"), []
+    settings = ["protocol.steps=5", "metric=[deletion,insertion,pointing]"]
+    given = ["model=scenes_vgg", "dataset=scenes", "dataset.limit=8", "batch_size=2", "shards=2"]
+    given += [*settings, "resize=area", "device=cpu", f"results='{place}'"]
+    call = ImageClassifier.__call__
+
+    def recorded(model, images):
+        passed.append(len(images))
+        return call(model, images)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ImageClassifier, "__call__", recorded)
+        for method in ("centre", "gradient"):
+            for res in (14, 7):
+                for shard in range(2):
+                    asked = (f"method={method}", f"res={res}", f"shard={shard}")
+                    cells.run(load(*given, *asked), cells.Listener())
+    sweep = scaling.planned(
+        [
+            "images=8", "batch=2", "shards=2", "methods=[centre,gradient]", "resolutions=[14,7]",
+            "models=[scenes_vgg]", "forward=[1.0]", "backward=[1.0]",
+        ]
+    )  # fmt: skip
+    sweep = dataclasses.replace(sweep, settings=settings)
+    return place, sum(passed), sweep, scaling_model.total(sweep, scaling_model.count(sweep))
+
+
+def test_a_real_sweep_leaves_what_the_model_says(small):
+    place, _, sweep, whole = small
+    left = Left.of(f"{place}=12.5")
+    assert left.jobs == whole.cells * sweep.shards == 8
+    assert (left.lines, left.backward) == (whole.lines, whole.backward)
+    assert left.size == pytest.approx(whole.size, rel=0.05)
+    # per_image.csv is written by the command line
+    assert left.files == whole.files - 3
+    headings, rows = compared(sweep, whole, {"one": left})
+    assert headings == ["", "model", "one"]
+    assert rows[1] == ["lines of images", f"{whole.lines}", f"{whole.lines}"]
+    assert rows[-1][2] == "12"
+
+
+def test_a_real_sweep_passes_what_the_model_says(small):
+    _, passed, _, whole = small
+    assert passed == whole.forward
+
+
+def test_a_job_that_looked_at_every_claim_would_ask_far_more():
+    long = dataclasses.replace(SWEEP, images=100_000, shards=64)
+    whole = scaling_model.total(long, COUNTED)
+    assert scaling_model.asked_at_each_claim(long, COUNTED) > 10 * whole.questions
+
+
+def test_the_page_names_its_command_and_the_bottleneck_of_each_number_of_workers():
+    laid = scaling.tables(SWEEP, WHOLE)
+    text = scaling_page.page(
+        ["images=1000", "--write", "a.md"], laid, (SWEEP, WHOLE, 1.0), ([], [])
+    )
+    assert "`python -m benchmark.scaling images=1000 --write a.md`" in text
+    assert "Against measurements" not in text
+    for workers, (row, hours) in zip(SWEEP.workers, [(r, r[1]) for r in laid[1][1]], strict=True):
+        plural = "s" * (workers > 1)
+        assert f"- {workers} worker{plural}: {hours} hours; the bottleneck is {row[2]}," in text
+
+
+def test_what_is_no_folder_of_runs_is_refused(tmp_path):
+    with pytest.raises(BadInput, match="there are no runs below"):
+        Left.of(str(tmp_path))
+    with pytest.raises(BadInput, match="takes FOLDER=SECONDS"):
+        Left.of(f"{tmp_path}=long")
 
 
 @pytest.mark.parametrize(
@@ -69,22 +152,22 @@ def test_files_are_those_of_the_shards_and_of_the_folders():
 )
 def test_what_takes_longest_is_the_bottleneck(changed, bottleneck):
     sweep = dataclasses.replace(SWEEP, workers=[1], **changed)
-    ((_, rows),) = scaling.tables(sweep, scaling.total(sweep, COUNTED))[1:]
+    ((_, rows),) = scaling.tables(sweep, scaling_model.total(sweep, COUNTED))[1:]
     assert rows[0][2] == bottleneck
 
 
 def test_no_number_of_workers_is_faster_than_the_longest_job_or_the_file_system():
     slow = dataclasses.replace(SWEEP, syncs=0.001)
     for sweep in (SWEEP, slow):
-        many = scaling.waits(sweep, WHOLE, 10**9)
-        assert scaling.hours(many) == max(many["the longest job"], many["the file system"])
-        assert scaling.hours(scaling.waits(sweep, WHOLE, 2)) <= scaling.hours(
-            scaling.waits(sweep, WHOLE, 1)
+        many = scaling_model.waits(sweep, WHOLE, 10**9)
+        assert scaling_model.hours(many) == max(many["the longest job"], many["the file system"])
+        assert scaling_model.hours(scaling_model.waits(sweep, WHOLE, 2)) <= scaling_model.hours(
+            scaling_model.waits(sweep, WHOLE, 1)
         )
 
 
 def test_passes_are_counted_as_a_run_counts_them():
-    counted = scaling.count(
+    counted = scaling_model.count(
         scaling.planned(["methods=[integrated_gradients,centre]", "resolutions=[7,4]"])
     )
     explained = counted.explaining["integrated_gradients", 7]

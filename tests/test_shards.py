@@ -3,10 +3,12 @@
 import json
 import os
 import random
+import shlex
 import shutil
 import signal
 import sys
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import cells
@@ -16,6 +18,7 @@ from cells import CALLS, command, finished, make_conf, make_images, start, start
 from benchmark import tables
 from benchmark.claims import CLAIMS, Claims, Pace
 from benchmark.errors import BadInput
+from benchmark.progress import unfinished
 from benchmark.records import Part
 from benchmark.shards import Shard
 from benchmark.stages import Stage
@@ -23,7 +26,9 @@ from benchmark.writers import WRITERS, this_process, writing
 
 COUNT = 16
 IDS = [f"image-{number:02}" for number in range(COUNT)]
-PACE = Pace(seconds=30, beat=10, silent=120)
+PACE = Pace(seconds=30, beat=10, silent=120, look=1)
+WHOLE = Shard(0, 1)
+ALL = frozenset({"heatmaps", "scores"})  # what a process computes of an image
 TIMES = ["seconds", "warm_up"]  # what no two runs have in common
 SLOW = ["method.slow=0.3", "batch_size=1", "claims.seconds=0"]
 
@@ -214,6 +219,9 @@ def test_a_table_says_which_runs_are_not_complete_and_how_far(place, monkeypatch
     shown = (place / f"table{option}").read_text() if option else capsys.readouterr().out
     assert "not complete, 4 of 16 images" in shown
     assert "random at 7 x 7" in shown and "toy at 7 x 7" not in shown
+    again = shown.partition("to go on: python -m benchmark ")[2].splitlines()[0]
+    start(place, *(each for each in shlex.split(again) if not each.startswith("hydra.")))
+    assert "not complete" not in "".join(unfinished(place / "results"))
 
 
 def test_a_folder_without_a_complete_run_says_how_far_it_is(place, monkeypatch, capsys):
@@ -324,55 +332,79 @@ def test_a_process_is_told_from_another_of_its_number():
 # Claims
 
 
-def claim(folder, process, ids, shard="0of1", age=0.0):
+def claim(folder, process, ids, stages=ALL, *, shard="0of1", age=0.0):
     """Leave the claim of another process, which has last shown life so many seconds ago."""
     file = folder / CLAIMS / f"{shard}-other-{process.pid}.json"
     file.parent.mkdir(exist_ok=True)
-    file.write_text(json.dumps({**process._asdict(), "ids": ids}))
+    file.write_text(json.dumps({**process._asdict(), "ids": ids, "stages": sorted(stages)}))
     os.utime(file, (time.time() - age, time.time() - age))
     return file
 
 
+def claims_in(folder, shard=WHOLE, pace=PACE):
+    return Claims(folder, shard, pace, ALL)
+
+
+def lacking(ids, stages=ALL):
+    return {each: set(stages) for each in ids}
+
+
 def test_what_a_living_process_has_claimed_is_left_to_it(tmp_path):
     claim(tmp_path, this_process(), ["a", "b"])
-    mine = Claims(tmp_path, Shard(0, 1), PACE)
-    assert mine.take(["a", "b", "c", "d", "e"], 2) == ["c", "d"]
-    assert mine.take(["a", "b"], 2) == []
+    mine = claims_in(tmp_path)
+    assert mine.take(lacking("abcde"), 2) == ["c", "d"]
+    assert not mine.leave(lacking("abc"))
+    assert mine.take(lacking("ab"), 2) == []
+    assert mine.leave(lacking("ab"))
     assert len(list((tmp_path / CLAIMS).iterdir())) == 1
 
 
 def test_what_a_dead_process_has_claimed_is_taken_over_at_once(tmp_path):
     claim(tmp_path, this_process()._replace(began="1"), ["a", "b"])
-    assert Claims(tmp_path, Shard(0, 1), PACE).take(["a", "b", "c"], 2) == ["a", "b"]
+    assert claims_in(tmp_path).take(lacking("abc"), 2) == ["a", "b"]
 
 
 @pytest.mark.parametrize(("age", "left"), [(60, ["c"]), (180, ["a", "b"])])
 def test_what_a_process_elsewhere_has_claimed_is_taken_over_when_it_is_silent(tmp_path, age, left):
     claim(tmp_path, this_process()._replace(host="elsewhere"), ["a", "b"], age=age)
-    assert Claims(tmp_path, Shard(0, 1), PACE).take(["a", "b", "c"], 2) == left
+    assert claims_in(tmp_path).take(lacking("abc"), 2) == left
 
 
 def test_claims_of_other_shards_of_the_same_cut_are_not_looked_at(tmp_path):
     file = claim(tmp_path, this_process(), ["a"], shard="1of4")
     file.write_text("nobody reads this")
-    assert Claims(tmp_path, Shard(0, 4), PACE).take(["a"], 1) == ["a"]
+    assert claims_in(tmp_path, Shard(0, 4)).take(lacking("a"), 1) == ["a"]
+
+
+def test_other_results_of_a_claimed_image_are_free(tmp_path):
+    claim(tmp_path, this_process(), ["a", "b"], {"scores", "more scores"})
+    mine = claims_in(tmp_path)
+    assert mine.take(lacking("a", {"heatmaps"}) | lacking("b", {"heatmaps", "scores"}), 2) == ["a"]
+
+
+def test_what_a_claim_covers_in_part_is_waited_for_and_all_of_it_is_left(tmp_path):
+    claim(tmp_path, this_process(), ["a"], {"heatmaps", "more scores"})
+    mine = claims_in(tmp_path)
+    for stages, all_of_it in ((ALL, False), ({"heatmaps"}, True)):
+        assert mine.take(lacking("a", stages), 2) == []
+        assert mine.leave(lacking("a", stages)) is all_of_it
 
 
 def test_two_claims_of_the_same_moment_are_told_apart(tmp_path, monkeypatch):
     """Each sees the other's only after it has written its own."""
-    first, second = sorted((Claims(tmp_path, Shard(0, 1), PACE) for _ in range(2)), key=str_of)
+    first, second = sorted((claims_in(tmp_path) for _ in range(2)), key=str_of)
     blind = SimpleNamespace(left=1)
     look = Claims._others
 
     def late(self, before=""):
         if self is second and not before and blind.left:
             blind.left = 0
-            assert first.take(list("abcd"), 2) == ["a", "b"]
-            return set()
+            assert first.take(lacking("abcd"), 2) == ["a", "b"]
+            return {}
         return look(self, before)
 
     monkeypatch.setattr(Claims, "_others", late)
-    assert second.take(list("abcd"), 2) == ["c", "d"]
+    assert second.take(lacking("abcd"), 2) == ["c", "d"]
 
 
 def str_of(claims):
@@ -380,28 +412,28 @@ def str_of(claims):
 
 
 def test_a_claim_grows_while_it_is_done_sooner_than_it_is_meant_to_last(tmp_path):
-    ids = [str(number) for number in range(40)]
-    claims = Claims(tmp_path, Shard(0, 1), PACE)
+    ids = lacking(str(number) for number in range(40))
+    claims = claims_in(tmp_path)
     sizes = [len(claims.take(ids, 2)) for _ in range(4)]
     assert sizes == [2, 4, 8, 16]
-    slow = Claims(tmp_path / "slow", Shard(0, 1), Pace(seconds=0, beat=10, silent=120))
+    slow = claims_in(tmp_path / "slow", pace=replace(PACE, seconds=0))
     assert [len(slow.take(ids, 2)) for _ in range(3)] == [2, 2, 2]
 
 
 def test_a_living_process_shows_it_and_leaves_no_claim(tmp_path):
-    claims = Claims(tmp_path, Shard(0, 1), Pace(seconds=0, beat=0.01, silent=120))
+    claims = claims_in(tmp_path, pace=replace(PACE, beat=0.01))
     with claims.alive():
-        claims.take(["a"], 1)
+        claims.take(lacking("a"), 1)
         (file,) = (tmp_path / CLAIMS).iterdir()
         os.utime(file, (1, 1))
         wait_until(lambda: file.stat().st_mtime > 1)
     assert list((tmp_path / CLAIMS).iterdir()) == []
 
 
-@pytest.mark.parametrize("given", [{"beat": 0}, {"beat": 120}, {"seconds": -1}])
+@pytest.mark.parametrize("given", [{"beat": 0}, {"beat": 120}, {"seconds": -1}, {"look": 0}])
 def test_a_pace_that_makes_no_sense_is_refused(given):
     with pytest.raises(BadInput, match="claims need 0 < beat < silent"):
-        Pace(**({"seconds": 30, "beat": 10, "silent": 120} | given))
+        replace(PACE, **given)
 
 
 # Processes
@@ -418,6 +450,44 @@ def test_two_processes_share_a_cell_and_explain_each_image_once(place, monkeypat
     assert sorted(set(written(place))) == IDS
     assert len(written(place)) <= COUNT + 1  # the first claims may have been made in one moment
     assert claims_of(place) == []
+
+
+def test_two_processes_of_other_metrics_share_the_heatmaps_and_both_complete(place, monkeypatch):
+    given = [*SLOW, "claims.look=0.05"]
+    metrics = ("deletion", "insertion", "pointing")
+    both = [in_background(place, *given, f"metric=[{each}]") for each in metrics]
+    ended = [finished(each) for each in both]
+    assert [each.code for each in ended] == [0, 0, 0]
+    assert not [each.out for each in ended if "of 16 images are" in each.out]
+    monkeypatch.setattr(cells, "time", SimpleNamespace(sleep=lambda _: None))
+    made, listener = start(place, *given, f"metric=[{','.join(metrics)}]")
+    assert listener.advanced == 0 and sorted(made.ids) == IDS
+    assert sorted(set(written(place))) == IDS
+    assert len(written(place)) <= COUNT + 2  # the first claims may have been made in one moment
+
+
+def test_scores_by_another_metric_are_not_left_to_who_makes_those_of_one(place):
+    start(place, "metric=[deletion]")
+    made, _ = start(place, "metric=[insertion,pointing]", "dataset.limit=1")
+    claim(made.folder.path, this_process(), IDS, {made.stages["insertion"]})
+    outcome = start(place, "metric=[pointing]")[0].outcome
+    assert not isinstance(outcome, Part)
+    assert isinstance(start(place, "metric=[insertion]")[0].outcome, Part)
+
+
+@pytest.mark.parametrize("company", [False, True])
+def test_what_others_write_is_looked_at_where_there_are_others(place, monkeypatch, company):
+    looks = []
+    refresh = Stage.refresh
+    monkeypatch.setattr(Stage, "refresh", lambda self: (looks.append(self.name), refresh(self)))
+    (folder,) = {start(place, "dataset.limit=1")[0].folder.path}
+    looks.clear()
+    if company:
+        claim(folder, this_process(), ["another image"])
+    start(place, "batch_size=1", "claims.seconds=0")
+    assert len(CALLS) == COUNT
+    # When it opens the cell, before its first claim and after its last, and before every other.
+    assert looks.count("heatmaps") == 3 + (COUNT - 2 if company else 0)
 
 
 def test_a_shard_that_was_killed_costs_its_batch_and_is_taken_over_at_once(place, monkeypatch):

@@ -47,7 +47,7 @@ KillWait=5
 {nodes}
 PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
-NODE = "NodeName=n{0} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=1 RealMemory=2000"
+NODE = "NodeName=n{0} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=1 RealMemory=4000"
 ACCOUNTS = """AuthType=auth/munge
 DbdHost={host}
 DbdAddr=127.0.0.1
@@ -82,7 +82,7 @@ def run(*command: str, check: bool = True, **more) -> str:
     return done.stdout
 
 
-def wait_for(*command: str, seconds: float = 120, env=None) -> None:
+def wait_for(*command: str, seconds: float = 600, env=None) -> None:
     """Ask again and again until a command succeeds."""
     deadline = time.monotonic() + seconds
     while subprocess.run(command, capture_output=True, check=False, env=env).returncode:

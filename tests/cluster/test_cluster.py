@@ -13,14 +13,17 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import one_machine_slurm
-import pandas as pd
 import pytest
 from one_machine_ray import Ray
+
+from benchmark import records
+from benchmark.summary import per_image
 
 pytestmark = pytest.mark.cluster
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 EXPERIMENT = ["--config-dir", str(HERE / "conf"), "--multirun", "+experiment=many"]
+JOBS_BEFORE = 14  # the one that is killed, of 48
 TIMES = ["seconds", "warm_up"]  # what no two runs have in common
 
 
@@ -38,16 +41,21 @@ def benchmark(module, *arguments, cwd, env=None):
 
 
 def numbers(place):
-    """All that a reader of the results sees: the tables as written, and a line for each image."""
+    """All that there is to read: the tables as written, every image's line and arrays."""
     said = benchmark(
         "benchmark.tables", "many", "--config-dir", str(HERE / "conf"), "--write", "many", cwd=place
     )
     assert said.code == 0
     found = {suffix: (place / f"many.{suffix}").read_bytes() for suffix in ("md", "tex", "html")}
-    for file in sorted(place.glob("results/runs/*/*/*/per_image.csv")):
-        images = pd.read_csv(file, dtype=str).drop(columns=TIMES)
-        found[file.parent.name] = images.to_csv(index=False)
-    assert len(found) == 3 + 12
+    for folder, outcome in records.finished(place / "results" / "runs"):
+        name, ids = f"{folder.path.name} at {outcome.res}", folder.ids(outcome.manifest)
+        found[name] = per_image(folder, outcome).drop(columns=TIMES).to_csv(index=False)
+        for kind in (outcome.heatmaps, *outcome.stages.values()):
+            stage = folder.stage(kind)
+            for array in stage.rows[ids[0]]["arrays"]:
+                values = (each.tobytes() for each in stage.arrays_of(ids, array))
+                found[f"{name}, {array} of {kind}"] = b"".join(values)
+    assert len([name for name in found if "," not in name]) == 3 + 12
     return found
 
 
@@ -61,10 +69,13 @@ def alone(tmp_path_factory):
 
 @contextlib.contextmanager
 def killing(place, killed):
-    """Kill the first process that is seen at work on an image, and note its number."""
+    """Kill a process that is at work on an image in the middle of a sweep, and note its number."""
     ended = threading.Event()
 
     def watch():
+        while len(list(place.glob("results/runs/*/*/*/writers/*"))) < JOBS_BEFORE:
+            if ended.wait(0.1):
+                return
         while not ended.is_set() and not killed:
             for file in place.glob("results/runs/*/*/*/claims/*.json"):
                 with contextlib.suppress(OSError, json.JSONDecodeError):
@@ -116,7 +127,7 @@ def test_a_sweep_on_slurm_that_loses_a_worker_ends_with_the_table_of_one_process
     with killing(place, killed):
         first = benchmark("benchmark", *EXPERIMENT, *given, cwd=place, env=slurm)
     assert killed and first.code == 1
-    assert "a job was lost" in first.err and "Twelve cells" in first.out
+    assert "a job was lost; when the others have ended" in first.err and "Twelve cells" in first.out
     jobs = [sys.executable, "-c", "pass"]
     while jobs:  # the others go on
         time.sleep(1)
