@@ -23,6 +23,7 @@ from benchmark.shards import Shard
 from benchmark.writers import new_writer, process_of, this_process
 
 CLAIMS = "claims"  # the folder of the claims
+DAY = 86_400  # seconds; what is longer is a mistake, or more than a clock can wait
 TRIES = 3  # to find images that no other process claims in the same moment
 
 
@@ -35,10 +36,10 @@ class Pace:
     silent: float  # seconds without one after which others take a claim over
 
     def __post_init__(self) -> None:
-        if not 0 < self.beat < self.silent or self.seconds < 0:
+        if not 0 < self.beat < self.silent <= DAY or not 0 <= self.seconds <= DAY:
             raise BadInput(
-                f"claims need 0 < beat < silent and seconds of at least 0, got beat={self.beat} "
-                f"silent={self.silent} seconds={self.seconds}"
+                f"claims need 0 < beat < silent and seconds of at least 0, up to a day of {DAY}, "
+                f"got beat={self.beat} silent={self.silent} seconds={self.seconds}"
             )
 
 

@@ -56,9 +56,15 @@ class Sweep:
         if not len(self.models) == len(self.forward) == len(self.backward):
             raise BadInput("scaling: forward and backward need a value for each of models")
         counts = (self.images, self.decoders, self.batch, self.shards, *self.workers)
-        if min(counts) < 1 or self.syncs <= 0:
+        if min(*counts, *self.resolutions) < 1 or self.syncs <= 0:
             raise BadInput(
-                "scaling: images, decoders, batch, shards, workers and syncs are above 0"
+                "scaling: images, decoders, batch, shards, workers, resolutions and syncs are above "
+                "0"
+            )
+        seconds = (self.decode, self.start, self.sync, self.read, *self.forward, *self.backward)
+        if min(seconds) < 0:
+            raise BadInput(
+                "scaling: decode, start, sync, read, forward and backward are seconds, at least 0"
             )
 
 
