@@ -58,8 +58,8 @@ class Sweep:
         counts = (self.images, self.decoders, self.batch, self.shards, *self.workers)
         if min(*counts, *self.resolutions) < 1 or self.syncs <= 0:
             raise BadInput(
-                "scaling: images, decoders, batch, shards, workers, resolutions and syncs are above "
-                "0"
+                "scaling: images, decoders, batch, shards, workers, resolutions and syncs have to "
+                "be above 0"
             )
         seconds = (self.decode, self.start, self.sync, self.read, *self.forward, *self.backward)
         if min(seconds) < 0:

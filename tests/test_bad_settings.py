@@ -41,8 +41,8 @@ HOSTILE = st.one_of(
     st.sampled_from(TEXTS + NUMBERS + PARTS), st.text(max_size=20), st.integers(), st.floats()
 )
 # Numbers below 0 mean something only here: seeds are hashed with what they are the seed of; the
-# others depend on the data or the device, and are refused where these are known.
-MAY_BE_NEGATIVE = {"seed", "limit", "cpu", "cuda"}
+# others depend on the data, the device or the run, and are refused where these are known.
+MAY_BE_NEGATIVE = {"seed", "limit", "cpu", "cuda", "res"}
 RUNTIME = "{_target_: benchmark.runtime.Runtime, batches: [1, 8], images: 2, repeats: 2}"
 DEFAULT = ["method=random", "metric=[deletion]", "attack=mi_fgsm", f"runtime={RUNTIME}"]
 # Each command's file, the overrides it needs, and its nodes that are built; "" is the whole.

@@ -36,7 +36,8 @@ class Folder(OwnCopy):
         root = Path(self.root or "").expanduser()
         if not root.is_dir():
             raise BadInput(f"dataset.root={root} is no folder")
-        files = [each for each in sorted(root.rglob("*")) if each.suffix.lower() in SUFFIXES]
+        named = (each for each in sorted(root.rglob("*")) if each.suffix.lower() in SUFFIXES)
+        files = [each for each in named if not each.is_dir()]
         if not files:
             raise BadInput(f"dataset.root={root} holds no image ({', '.join(SUFFIXES)})")
         return {each.relative_to(root).as_posix(): each for each in files}
