@@ -87,7 +87,7 @@ class Settings:
         """Refuse names that lead out of the folder of results, and a method without cells."""
         if not self.results:
             raise BadInput("results is empty: name the folder to keep them in, as results/runs")
-        names = {f"a metric's name, {name}": str(name) for name in self.metric}
+        names = {f"a metric's name, {name}": name for name in map(str, self.metric)}
         if (data := self.dataset.get("name")) is not None:
             names[f"dataset.name={data}"] = str(data)
         for told, name in names.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -56,9 +57,10 @@ def constant_scores(cell: Cell, batch: Batch) -> Iterator[str]:
     res = cell.settings.res
     ramp = torch.arange(res * res, dtype=torch.float32, device=model.device).view(1, res, res)
     made: dict[tuple[Walk, bool], Curve] = {}
-    for name, metric in cell.metrics.items():
-        if not hasattr(metric, "from_curves"):
-            continue
+    curved: dict[str, Any] = {
+        name: each for name, each in cell.metrics.items() if hasattr(each, "from_curves")
+    }
+    for name, metric in curved.items():
         values, last = [], 0.0
         for turned, heatmap in ((False, ramp), (True, -ramp)):
             for walk in metric.walks:

@@ -321,7 +321,7 @@ class _Run:
         self._check_images(done_ids)  # those of other processes too
         if not done_ids:
             raise BadInput(f"none of the {len(chosen)} chosen images can be read")
-        done = [self.explained.rows[each] for each in done_ids]
+        rows = [self.explained.rows[each] for each in done_ids]
         outcome = Outcome(
             manifest=self.folder.write_manifest(done_ids),
             skipped=self.skipped,
@@ -337,9 +337,9 @@ class _Run:
             warnings=captions.warnings(
                 self.cell,
                 len(self.skipped),
-                unfooled=sum(not row.get("fooled", True) for row in done),
-                constant=sum(row.get("constant", False) for row in done),
-                implausible=plausible.of_rows(self.checks, done),
+                unfooled=sum(not row.get("fooled", True) for row in rows),
+                constant=sum(row.get("constant", False) for row in rows),
+                implausible=plausible.of_rows(self.checks, rows),
             ),
             audit=self.cell.audit,
             checked=self.checks,

@@ -155,7 +155,7 @@ def _stated_accuracy(cell: Cell) -> float | None:
     weights, given = cell.model.weights, cell.settings.model
     own = OWN_WEIGHTS / weights
     if own.is_file():
-        with safe_open(own, "pt") as file:  # type: ignore[no-untyped-call]  # safetensors'
+        with safe_open(own, "pt") as file:
             stated = (file.metadata() or {}).get("test_accuracy")
         return None if stated is None else float(stated)
     if "architecture" not in given or weights == RANDOM:

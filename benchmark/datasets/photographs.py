@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
@@ -47,36 +46,19 @@ def read_bytes(path: Path) -> bytes:
 def decode(path: Path) -> Image.Image:
     """Decode a JPEG or PNG (ImageNet has one under a JPEG's name) to RGB, EXIF ignored.
 
-    Transparency is dropped, of an animation the first frame is taken, and greys of 16 bits become
-    the nearest of 8.
-
     Raises:
-        UnreadableImage: the file is missing, empty, damaged or neither, or has more pixels than
-            Pillow's limit against decompression bombs.
+        UnreadableImage: the file is missing, empty, damaged or neither.
     """
     data = read_bytes(path)
     if not data:
         raise UnreadableImage(f"{path.name}: the file is empty")
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
-            most = Image.MAX_IMAGE_PIXELS or math.inf
-            if image.width * image.height > most:
-                raise ValueError(
-                    f"{image.width} x {image.height} pixels are more than {most}: a decompression "
-                    "bomb, or to be made smaller first"
-                )
-            return _eight_bits(image).convert("RGB")
+            return image.convert("RGB")
     except UnidentifiedImageError as error:
         raise UnreadableImage(f"{path.name}: neither a JPEG nor a PNG image") from error
     except Exception as error:  # on damaged bytes Pillow raises anything, down to SyntaxError
         raise UnreadableImage(f"{path.name}: {error}") from error
-
-
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Scale greys of 16 bits: Pillow would cut them off at 255, which is nearly black."""
-    if not image.mode.startswith("I"):
-        return image
-    return Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8))
 
 
 def squared(image: Image.Image, size: int, preprocess: Preprocess, name: str) -> Square:
