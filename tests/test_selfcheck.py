@@ -136,6 +136,16 @@ def test_probabilities_of_classes_that_do_not_exclude_each_other_are_refused_too
     assert not check(Bright(), **sigmoid)["judged"]
 
 
+def test_a_network_is_not_judged_by_images_that_show_another_class_too():
+    class Several(Few):
+        def load(self, image_id, size):
+            both = Truth(torch.zeros(2, 4), torch.tensor([0, 1]))
+            return super().load(image_id, size)._replace(truth=both)
+
+    assert not check(Bright(), data=Several())["judged"]
+    assert check(Bright())["judged"]
+
+
 def test_log_probabilities_are_logits():
     assert check(Bright(lambda logits: logits.log_softmax(1)))["right"] == 16
 
