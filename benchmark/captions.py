@@ -52,13 +52,17 @@ def caption(cell: Cell) -> dict[str, str]:
     }
 
 
-def warnings(cell: Cell, skipped: int, unfooled: int) -> list[str]:
+def warnings(
+    cell: Cell, skipped: int, *, unfooled: int, constant: int, implausible: str
+) -> list[str]:
     """Say what a reader of the row must not overlook.
 
     Args:
         cell: what was run.
         skipped: images that could not be read.
         unfooled: attacked images that kept their class.
+        constant: images whose heatmap has the same value in every cell.
+        implausible: what is odd about the network's accuracy, if anything.
     """
     found = []
     if cell.model.weights == RANDOM:
@@ -69,6 +73,12 @@ def warnings(cell: Cell, skipped: int, unfooled: int) -> list[str]:
         found.append(
             f"{unfooled} of the attacked images kept their class: they are no adversarial ones"
         )
+    if constant:
+        found.append(
+            f"{constant} of the heatmaps are constant: their cells are ranked by place alone"
+        )
+    if implausible:
+        found.append(implausible)
     return found
 
 

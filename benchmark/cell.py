@@ -19,6 +19,7 @@ from benchmark.downloads import one_at_a_time
 from benchmark.files import file_digest
 from benchmark.identity import code_hash, fingerprints_of, key_of, library_versions, modules_of
 from benchmark.interfaces import BadInput, Batch, Dataset, Item, Method, Metric
+from benchmark.items import check_item
 from benchmark.loading import batch_of, images_of
 from benchmark.memory import keep_freed_memory
 from benchmark.model_sources import RANDOM, weights_hash
@@ -116,6 +117,12 @@ class Cell:
         if settings.attack:
             identity["attack"] = plain_node(settings.attack)
         native = native_resolution(method, model)
+        for cells in (settings.res, native or 1):
+            if not 1 <= cells <= model.input_size:
+                raise BadInput(
+                    f"res={cells} cannot be: a heatmap has 1 to {model.input_size} cells along a "
+                    f"side, as many as model={settings.choices['model']} sees pixels"
+                )
         resized = settings.resize is not Resize.refuse and native != settings.res
         stages = {}
         for name, metric in metrics.items():
@@ -164,7 +171,7 @@ class Cell:
 
     def attacked(self, items: Sequence[Item], attack: Attack) -> list[tuple[Item, int]]:
         """Lead images away from the classes that the model sees in them, which stand beside."""
-        clean = self._logits(items).argmax(1)
+        clean = self.logits(items).argmax(1)
         images = attack(self.model, images_of(items, self.model.device), clean).cpu()
         return [
             (item._replace(image=image), seen)
@@ -173,9 +180,11 @@ class Cell:
 
     def batch_of(self, items: Sequence[Item], known: Mapping[str, int]) -> Batch:
         """Stack images with their targets: those known by id, or chosen now."""
+        for item in items:
+            check_item(item, len(self.model.class_names))
         targets = dict(known)
         if new := [item for item in items if item.id not in known]:
-            predicted = self._logits(new).argmax(1).tolist()
+            predicted = self.logits(new).argmax(1).tolist()
             by_label = self.settings.target == LABEL
             if by_label and (unlabelled := [item.id for item in new if item.label < 0]):
                 raise BadInput(f"target=label, but {unlabelled[0]} has none: use target=predicted")
@@ -193,7 +202,12 @@ class Cell:
             self.model.device,
         )
 
-    def _logits(self, items: Sequence[Item]) -> Tensor:
+    def logits(self, items: Sequence[Item]) -> Tensor:
+        """Show the network images: logits [B, K].
+
+        Raises:
+            BadInput: they are not finite, or not as many as there are classes.
+        """
         with torch.no_grad():
             logits = self.model(images_of(items, self.model.device))
         if logits.shape[1] != len(self.model.class_names):

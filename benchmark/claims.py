@@ -24,6 +24,7 @@ from benchmark.shards import Shard
 from benchmark.writers import new_writer, process_of, this_process
 
 CLAIMS = "claims"  # the folder of the claims
+DAY = 86_400  # seconds; what is longer is a mistake, or more than a clock can wait
 TRIES = 3  # to find images that no other process claims in the same moment
 
 
@@ -37,10 +38,12 @@ class Pace:
     look: float  # seconds between two looks at work that waits for what others make
 
     def __post_init__(self) -> None:
-        if not 0 < self.beat < self.silent or self.seconds < 0 or self.look <= 0:
+        ordered = 0 < self.beat < self.silent <= DAY
+        if not ordered or not 0 <= self.seconds <= DAY or not 0 < self.look <= DAY:
             raise BadInput(
-                "claims need 0 < beat < silent, look above 0 and seconds of at least 0, got "
-                f"beat={self.beat} silent={self.silent} look={self.look} seconds={self.seconds}"
+                "claims need 0 < beat < silent, look above 0 and seconds of at least 0, up to a "
+                f"day of {DAY}, got beat={self.beat} silent={self.silent} look={self.look} "
+                f"seconds={self.seconds}"
             )
 
 

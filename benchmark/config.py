@@ -6,7 +6,6 @@ import dataclasses
 import importlib
 import importlib.util
 import json
-import math
 import re
 import typing
 from collections.abc import Iterator, Sequence
@@ -26,6 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from benchmark.errors import BadInput
 from benchmark.resolvers import ABOUT, CONF, register_resolvers
+from benchmark.setting_values import check_text, check_value
 from benchmark.shards import Shard
 from benchmark.torchvision_configs import TorchvisionConfigs
 
@@ -80,8 +80,23 @@ class Settings:
             raise BadInput(
                 f"shard={self.shard} must be from 0 to {self.last} for shards={self.shards}"
             )
+        self._check_places()
         if self.target not in (PREDICTED, LABEL) and not self.target.isdecimal():
             raise BadInput(f"target={self.target} is none of predicted, label or a class's number")
+
+    def _check_places(self) -> None:
+        """Refuse names that lead out of the folder of results, and a method without cells."""
+        if not self.results:
+            raise BadInput("results is empty: name the folder to keep them in, as results/runs")
+        names = {f"a metric's name, {name}": name for name in map(str, self.metric)}
+        if (data := self.dataset.get("name")) is not None:
+            names[f"dataset.name={data}"] = str(data)
+        for told, name in names.items():
+            if name in ("", ".", "..") or "/" in name:
+                raise BadInput(f"{told}: it names files of the results, so it has no / in it")
+        cells = self.method.get("res")
+        if isinstance(cells, int) and cells < 1:
+            raise BadInput(f"method.res must be at least 1, got {cells}")
 
     @property
     def last(self) -> int:
@@ -163,18 +178,20 @@ def _without_hydra() -> Iterator[None]:
 
 def settings_of(config: DictConfig, hydra: DictConfig) -> Settings:
     """Check a composed configuration and type it; ``hydra`` is Hydra's own node."""
-    values = {str(key): config[key] for key in config if key not in ("hydra", *OF_EXPERIMENTS)}
     if lost := [key for key in OF_EXPERIMENTS if key in config and "experiment" not in config]:
         raise BadInput(f"{lost[0]}={config[lost[0]]} is for experiments: add +experiment=...")
     try:
+        values = {str(key): config[key] for key in config if key not in ("hydra", *OF_EXPERIMENTS)}
         values["choices"] = {group: str(hydra.runtime.choices[group]) for group in GROUPS}
         values["overrides"] = list(hydra.overrides.task)
         folder = folder_of(hydra)
         place = ["--config-dir", folder] if folder else []
         values["again"] = [*place, *whole(hydra.overrides.task)]
-        for node in values.values():
+        for key, node in values.items():
             if OmegaConf.is_config(node):
                 OmegaConf.resolve(node)
+            if key not in ("overrides", "again"):  # what they came to is among the other values
+                _check_texts(key, node)
     except OmegaConfBaseException as error:
         raise BadInput(one_line(error)) from error
     settings: Settings = _checked(Settings, values, "", {})
@@ -209,11 +226,15 @@ def build(node: DictConfig, key: str) -> Any:
     Raises:
         BadInput: with the key, such as ``method.res``, what came and what was expected.
     """
-    values = _items(node) if isinstance(node, DictConfig) else {}
+    _check_texts(key, node)
+    try:
+        values = _items(node) if isinstance(node, DictConfig) else {}
+    except OmegaConfBaseException as error:  # what a value refers to is not there
+        raise BadInput(one_line(error)) from error
     values.pop(ABOUT, None)
     target = values.pop("_target_", None)
     if not isinstance(target, str):
-        raise BadInput(f"{key} needs a _target_, the dataclass it stands for; got {node}")
+        raise BadInput(f"{key} needs a _target_, the dataclass it stands for; got {_short(node)}")
     prefix = f"{key}." if key else ""
     built = {
         name: build(value, f"{prefix}{name}")
@@ -277,6 +298,15 @@ def _missing(group: str, choice: str, options: Sequence[str] | None) -> str:
     return f"there is no {group}={choice}: choose one of {', '.join(known)}{also}"
 
 
+def _check_texts(key: str, value: Any) -> None:
+    check_text(key, OmegaConf.to_container(value) if OmegaConf.is_config(value) else value)
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 100 else f"{text[:100]}..."
+
+
 def _items(node: DictConfig) -> dict[str, Any]:
     return {str(key): node[key] for key in node if not OmegaConf.is_missing(node, key)}
 
@@ -285,7 +315,7 @@ def _find(target: str, key: str) -> type:
     module, _, name = target.rpartition(".")
     try:
         found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise BadInput(f"{key}._target_={target} cannot be imported: {error}") from error
     if not (isinstance(found, type) and dataclasses.is_dataclass(found)):
         raise BadInput(f"{key}._target_={target} is not a dataclass")
@@ -314,6 +344,7 @@ def _checked(cls: type, values: dict[str, Any], prefix: str, built: dict[str, An
             choices = [choice.name for choice in hints[name]]
             if not isinstance(value, hints[name]) and value not in choices:
                 raise BadInput(f"{prefix}{name}={value} is none of {', '.join(choices)}")
+        check_value(f"{prefix}{name}", value, hints[name])
     schema = dataclasses.make_dataclass("Schema", [(name, hints[name]) for name in plain])
     try:
         node = OmegaConf.merge(OmegaConf.structured(schema), plain)
@@ -321,13 +352,12 @@ def _checked(cls: type, values: dict[str, Any], prefix: str, built: dict[str, An
     except OmegaConfBaseException as error:
         raise BadInput(prefix + one_line(error)) from error
     for name, value in cast(dict[str, Any], typed).items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise BadInput(f"{prefix}{name}={value}: a finite number is needed")
+        check_value(f"{prefix}{name}", value, hints[name])  # a text may have become a number
     rest = {name: built.get(name, value) for name, value in values.items() if name not in plain}
     for name, value in rest.items():
         if name not in built and not _is_node(hints[name], value):
             raise BadInput(
-                f"{prefix}{name} needs a _target_, the dataclass it stands for; got {value}"
+                f"{prefix}{name} needs a _target_, the dataclass it stands for; got {_short(value)}"
             )
     return cls(**cast(dict[str, Any], typed), **rest)
 

@@ -61,7 +61,8 @@ class Training:
         for name in ("steps", "batch_size", "width", "learning_rate", "blur_sigma"):
             if getattr(self, name) <= 0:
                 raise BadInput(f"{name} must be above 0, got {getattr(self, name)}")
-        for name in ("seed", "filter_steps", "weight_decay", "noise_sd"):
+        at_least_0 = ("seed", "filter_steps", "weight_decay", "noise_sd")
+        for name in (*at_least_0, "smoothness", "area", "removal"):
             if getattr(self, name) < 0:
                 raise BadInput(f"{name} must be at least 0, got {getattr(self, name)}")
         for name in ("fake", "blurred", "removal_power"):

@@ -58,9 +58,9 @@ class Perturbations:
         if self.draws < 1 or any(not 0 < minor < much for minor, much in strengths):
             raise BadInput(
                 "perturbations need draws of at least 1, and above 0 a minor strength below the "
-                f"disruptive one: got draws={self.draws}, noise {self.minor_noise} and "
-                f"{self.disruptive_noise}, factor sd {self.minor_factor_sd} and "
-                f"{self.disruptive_factor_sd}"
+                f"disruptive one: got draws={self.draws} minor_noise={self.minor_noise} "
+                f"disruptive_noise={self.disruptive_noise} minor_factor_sd={self.minor_factor_sd} "
+                f"disruptive_factor_sd={self.disruptive_factor_sd}"
             )
 
     def __call__(self, model: ImageClassifier, batch: Batch, seed: int) -> Iterator[Perturbed]:

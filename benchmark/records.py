@@ -43,6 +43,7 @@ class Outcome(NamedTuple):
     caption: dict[str, str]  # what the numbers depend on
     warnings: list[str]
     audit: str  # the stage of what is left where all is replaced; empty where there is none
+    checked: dict[str, Any]  # what the self-check before it found; empty where there was none
 
 
 class Part(NamedTuple):
@@ -205,6 +206,11 @@ class RunFolder:
             raise BadInput(f"{self.path / 'log.jsonl'} does not say how {stage} was made")
         return starts[-1]
 
+    def checked(self) -> Row:
+        """Read what the latest self-check here found; empty where there was none."""
+        found = [start["self_check"] for start, _ in self.starts() if start.get("self_check")]
+        return dict(found[-1]) if found else {}
+
     def identity(self) -> dict[str, Any]:
         """Read what ``claim`` wrote: the settings that these results stand for."""
         text = (self.path / SETTINGS).read_text(encoding="utf-8")
@@ -260,7 +266,12 @@ def finished(root: Path) -> list[tuple[RunFolder, Outcome]]:
 
 def outcome_of(entry: Row) -> Outcome:
     """Read an outcome back from the line that logged it."""
-    older: Row = {"heatmaps": "heatmaps", "about": "", "audit": ""}  # of logs that lack them
+    older: Row = {
+        "heatmaps": "heatmaps",
+        "about": "",
+        "audit": "",
+        "checked": {},
+    }  # of logs that lack them
     known = older | entry
     return Outcome(**{name: known[name] for name in Outcome._fields})
 

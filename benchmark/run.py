@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from benchmark import captions, loading
+from benchmark import captions, loading, plausible
 from benchmark.audit import left
 from benchmark.cell import Cell
 from benchmark.claims import Claims, Pace
@@ -18,10 +18,12 @@ from benchmark.devices import clock, peak_memory, reset_peak_memory
 from benchmark.identity import environment
 from benchmark.images import resize_heatmaps
 from benchmark.interfaces import BadInput, Batch, Item, UnreadableImage
+from benchmark.items import check_heatmaps
 from benchmark.known_curves import in_order, score, stacked
 from benchmark.pass_sizes import free_memory, halve, is_out_of_memory
 from benchmark.records import PART, Outcome, Part, RunFolder, now
 from benchmark.resolution import native_resolution
+from benchmark.selfcheck import self_check
 from benchmark.stages import Stage
 from benchmark.survival import ENDS
 
@@ -108,6 +110,7 @@ class _Run:
         self.skipped: dict[str, str] = {}  # image id -> why
         self.checked: set[str] = set()  # images that results were made from, as they are here
         self.start = ""  # what the log calls it
+        self.checks: dict[str, Any] = {}  # what the self-check has found
         self.timed = False  # whether a batch was explained since the start
 
     def complete(self) -> Outcome | Part:
@@ -118,8 +121,11 @@ class _Run:
         manifest = self.folder.write_manifest(chosen)
         for stage in [*self.results, self.attacked]:
             stage.verify()
-        self.start = self.folder.begin({**about, "chosen": manifest})
-        todo = self._lacking(ids)
+        if todo := self._lacking(ids):
+            self._self_check(chosen)
+        else:
+            self.checks = self.folder.checked()
+        self.start = self.folder.begin({**about, "chosen": manifest, "self_check": self.checks})
         self.watcher.begin(self.folder.path.name, len(ids) - len(todo), len(ids))
         pace: Pace = build(self.cell.settings.claims, "claims")
         made = {stage.name for stage in self.results}
@@ -136,6 +142,12 @@ class _Run:
                 self._work(list(self._lacking(taken)))
                 todo = self._lacking(left)
         return self._finish(chosen)
+
+    def _self_check(self, chosen: Sequence[str]) -> None:
+        """Refuse a network, baseline or metric that is not sound, and warn of what is odd."""
+        self.checks = self_check(self.cell, chosen)
+        if self.checks and (odd := plausible.warning(self.checks)):
+            self.watcher.warn(odd)
 
     def _work(self, ids: Sequence[str]) -> None:
         """Explain and score images, as far as that is not done."""
@@ -228,6 +240,7 @@ class _Run:
             predicted = model(batch.images).argmax(1)
             on_image = model.scores(batch.images, batch.targets).tolist()
             on_baseline = model.scores(self.cell.baseline(model, batch), batch.targets).tolist()
+        flat = (heatmaps.flatten(1).amax(1) == heatmaps.flatten(1).amin(1)).tolist()
         rows = [
             {
                 "id": image_id,
@@ -237,6 +250,7 @@ class _Run:
                 "predicted": int(predicted[row]),
                 "correct": bool(predicted[row] == batch.labels[row]),
                 **self._fooled(image_id, int(predicted[row])),
+                "constant": flat[row],
                 "score_on_image": on_image[row],
                 "score_on_baseline": on_baseline[row],
                 "forward_passes": forward[row],
@@ -259,16 +273,9 @@ class _Run:
     def _checked(self, heatmaps: Tensor, batch: Batch) -> Tensor:
         """Refuse what is no heatmap, or none of the resolution asked for; bring it to the CPU."""
         settings, name = self.cell.settings, self.cell.settings.choices["method"]
-        native = heatmaps.shape[-1] if heatmaps.ndim else 0
-        if heatmaps.shape != (len(batch.ids), native, native):
-            raise BadInput(
-                f"method={name} returned shape {tuple(heatmaps.shape)} for {len(batch.ids)} "
-                "images: a heatmap is [B, r, r]"
-            )
-        if not heatmaps.isfinite().all():
-            raise BadInput(f"method={name} returned NaN or infinity for one of {batch.ids}")
-        settings.check_resolution(native)
-        return heatmaps.detach().float().cpu()
+        heatmaps = check_heatmaps(heatmaps, batch.ids, f"method={name}")
+        settings.check_resolution(heatmaps.shape[-1])
+        return heatmaps
 
     def _resize(self, ids: Sequence[str]) -> None:
         """Bring stored heatmaps to the resolution asked for, and store these too."""
@@ -336,6 +343,7 @@ class _Run:
         self._check_images(done_ids)  # those of other processes too
         if not done_ids:
             raise BadInput(f"none of the {len(chosen)} chosen images can be read")
+        rows = [self.explained.rows[each] for each in done_ids]
         outcome = Outcome(
             manifest=self.folder.write_manifest(done_ids),
             skipped=self.skipped,
@@ -351,9 +359,12 @@ class _Run:
             warnings=captions.warnings(
                 self.cell,
                 len(self.skipped),
-                sum(not self.explained.rows[each].get("fooled", True) for each in done_ids),
+                unfooled=sum(not row.get("fooled", True) for row in rows),
+                constant=sum(row.get("constant", False) for row in rows),
+                implausible=plausible.of_rows(self.checks, rows),
             ),
             audit=self.cell.audit,
+            checked=self.checks,
         )
         self.folder.log({"event": "end", "start": self.start, **outcome._asdict()})
         return outcome

@@ -58,10 +58,16 @@ class Sweep:
         if not len(self.models) == len(self.forward) == len(self.backward):
             raise BadInput("scaling: forward and backward need a value for each of models")
         counts = (self.images, self.decoders, self.batch, self.shards, *self.workers)
-        if min(counts) < 1 or min(self.syncs, self.asked, self.claim) <= 0:
+        rates = (self.syncs, self.asked, self.claim)
+        if min(*counts, *self.resolutions) < 1 or min(rates) <= 0:
             raise BadInput(
-                "scaling: images, decoders, batch, shards, workers, syncs, asked and claim are "
-                "above 0"
+                "scaling: images, decoders, batch, shards, workers, resolutions, syncs, asked and "
+                "claim have to be above 0"
+            )
+        seconds = (self.decode, self.start, self.sync, self.read, *self.forward, *self.backward)
+        if min(seconds) < 0:
+            raise BadInput(
+                "scaling: decode, start, sync, read, forward and backward are seconds, at least 0"
             )
 
 
@@ -142,7 +148,7 @@ def _cells(sweep: Sweep, counted: Counted) -> Iterator[_Cell]:
         once = own or res == sweep.resolutions[0]
         resized = explained.cells != res
         curved = sum(bool(each.numbers) for each in scored)
-        size = curved * LINES["curve"] + (len(scored) - curved) * LINES["place"]
+        size: float = curved * LINES["curve"] + (len(scored) - curved) * LINES["place"]
         size += 4 * sum(each.numbers for each in scored)
         size += (LINES["explained"] + 4 * explained.cells**2) * once
         size += (LINES["resized"] + 4 * res**2) * resized

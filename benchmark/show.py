@@ -18,6 +18,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from benchmark import plausible
 from benchmark.config import Settings
 from benchmark.files import write_whole
 from benchmark.records import Part, RunFolder
@@ -91,6 +92,8 @@ class Screen:
         file = folder.path / "per_image.csv"
         write_whole(file, table.to_csv(index=False))
         out.print(row(outcome, summary(table, list(outcome.stages))))
+        if outcome.checked:
+            out.print(Text(plausible.told(outcome.checked), "dim"))
         if left := survival(table):
             out.print(Text(told(left), "dim"))
             if surviving := warning(left):

@@ -46,6 +46,7 @@ def per_image(
         )
     table = pd.DataFrame([explained[image_id] for image_id in ids])
     table = table.drop(columns=["digest", "arrays", "arrays_crc"])
+    table = table.drop(columns="constant", errors="ignore")  # older results lack it
     if (unlabelled := table["label"] < 0).any():
         table["correct"] = table["correct"].astype(object).mask(unlabelled, None)
     for metric, name in outcome.stages.items():

@@ -30,10 +30,11 @@ class FaithfulnessCorrelation:
     higher_is_better = True
 
     def __post_init__(self) -> None:
-        if not 0 < self.hidden < self.grid**2 or self.samples < 3:
+        if self.grid < 2 or not 0 < self.hidden < self.grid**2 or self.samples < 3:
             raise BadInput(
-                "faithfulness_correlation needs hidden between 1 and all squares but one, and "
-                f"samples of at least 3, got hidden={self.hidden} samples={self.samples}"
+                "faithfulness_correlation needs a grid of at least 2, hidden between 1 and all "
+                f"squares but one, and samples of at least 3, got grid={self.grid} "
+                f"hidden={self.hidden} samples={self.samples}"
             )
 
     def __call__(self, model: Classifier, batch: Batch, heatmaps: Tensor) -> Scores:

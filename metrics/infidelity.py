@@ -35,10 +35,10 @@ class Infidelity:
     higher_is_better = False
 
     def __post_init__(self) -> None:
-        if not 0 < self.hidden <= self.grid**2 or self.samples < 1:
+        if self.grid < 1 or not 0 < self.hidden <= self.grid**2 or self.samples < 1:
             raise BadInput(
-                "infidelity needs hidden between 1 and all squares, and samples of at least 1, got "
-                f"hidden={self.hidden} samples={self.samples}"
+                "infidelity needs grid and samples of at least 1, and hidden between 1 and all "
+                f"squares, got grid={self.grid} hidden={self.hidden} samples={self.samples}"
             )
 
     def __call__(self, model: Classifier, batch: Batch, heatmaps: Tensor) -> Scores:

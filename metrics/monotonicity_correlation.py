@@ -9,7 +9,7 @@ from torch import Tensor
 
 from benchmark.attribution import Score
 from benchmark.hidden_parts import correlation, relevance_of_parts
-from benchmark.interfaces import Batch, Classifier, Scores
+from benchmark.interfaces import BadInput, Batch, Classifier, Scores
 from benchmark.perturbation import scores_on_grid
 from benchmark.segments import Grid
 from benchmark.substrates import Substrate
@@ -26,6 +26,10 @@ class MonotonicityCorrelation:
     grid: int  # squares along a side; as many passes as squares, and one more
     substrate: Substrate  # what is shown where a square is hidden
     higher_is_better = True
+
+    def __post_init__(self) -> None:
+        if self.grid < 2:
+            raise BadInput(f"monotonicity_correlation needs a grid of at least 2, got {self.grid}")
 
     def __call__(self, model: Classifier, batch: Batch, heatmaps: Tensor) -> Scores:
         """Score heatmaps [B, r, r]: in [-1, 1]; NaN where hiding never changes the score."""

@@ -198,6 +198,9 @@ def test_an_image_that_cannot_be_used_is_unreadable(tmp_path):
         (thing("unicorn", 1, 1, 9, 9), "'unicorn' is not one of its classes"),
         (thing("dog", 9, 1, 1, 9), "a box of dog has its maximum below its minimum"),
         (thing("dog", "nan", 1, 1, 9), "a box of dog has its maximum below its minimum"),
+        (thing("dog", 1, 1, "inf", 9), "a box of dog has an infinite side"),
+        (thing("dog", 61, 1, 70, 9), "a box of dog lies outside the 60 x 40 pixels"),
+        (thing("dog", 1, -9, 9, 0), "a box of dog lies outside the 60 x 40 pixels"),
         (thing("dog", "", 1, 1, 9), "could not convert string to float"),
     ],
 )

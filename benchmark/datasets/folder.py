@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import torch
-from PIL import ImageOps
+from PIL import Image, ImageOps
 
 from benchmark.datasets.photographs import decode, read_bytes, squared
 from benchmark.datasets.selection import OwnCopy, choose
@@ -23,7 +26,8 @@ class Folder(OwnCopy):
     """Every image below a folder, by its path there; without labels and boxes.
 
     So ``target=label`` is refused, and the pointing game applies to none. Images are turned upright
-    as their EXIF orientation says, as cameras and phones mean it.
+    as their EXIF orientation says, as cameras and phones mean it. Transparency is dropped, of an
+    animation the first frame is taken, and greys of 16 bits become the nearest of 8.
     """
 
     missing = "dataset=folder needs dataset.root=..., a folder of images"
@@ -36,7 +40,8 @@ class Folder(OwnCopy):
         root = Path(self.root or "").expanduser()
         if not root.is_dir():
             raise BadInput(f"dataset.root={root} is no folder")
-        files = [each for each in sorted(root.rglob("*")) if each.suffix.lower() in SUFFIXES]
+        named = (each for each in sorted(root.rglob("*")) if each.suffix.lower() in SUFFIXES)
+        files = [each for each in named if not each.is_dir()]
         if not files:
             raise BadInput(f"dataset.root={root} holds no image ({', '.join(SUFFIXES)})")
         return {each.relative_to(root).as_posix(): each for each in files}
@@ -75,11 +80,12 @@ class Folder(OwnCopy):
         """Decode one image at ``size`` x ``size`` pixels.
 
         Raises:
-            UnreadableImage: the file is missing, truncated or not an image, or is smaller than
-                ``size`` under ``crop``.
+            UnreadableImage: the file is missing, truncated or not an image, has more pixels than
+                Pillow's limit against decompression bombs, or is smaller than ``size`` under
+                ``crop``.
         """
         path = self._path(image_id)
-        upright = ImageOps.exif_transpose(decode(path))
+        upright = _upright(path)
         square = squared(upright, size, self.preprocess, path.name)
         nowhere = Truth(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
         return Item(
@@ -93,3 +99,20 @@ class Folder(OwnCopy):
         if image_id not in self.files:
             raise UnreadableImage(f"{image_id}: no such image in {self.root}")
         return self.files[image_id]
+
+
+def _upright(path: Path) -> Image.Image:
+    """Decode an image to RGB, turned as its EXIF orientation says."""
+    try:
+        with Image.open(io.BytesIO(read_bytes(path)), formats=("JPEG", "PNG")) as image:
+            if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):
+                raise UnreadableImage(
+                    f"{path.name}: {image.width} x {image.height} pixels are more than "
+                    f"{Image.MAX_IMAGE_PIXELS}: a decompression bomb, or to be made smaller first"
+                )
+            if image.mode.startswith("I"):  # which Pillow would cut off at 255, so almost at black
+                greys = np.asarray(ImageOps.exif_transpose(image), dtype=np.float64)
+                return Image.fromarray(np.rint(greys / 257).astype(np.uint8)).convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        pass  # what is wrong is said where all images are decoded
+    return ImageOps.exif_transpose(decode(path))

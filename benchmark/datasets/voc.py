@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -125,7 +126,7 @@ def _units(path: Path) -> list[_Unit]:
     try:
         tree = ElementTree.fromstring(path.read_bytes())
         width, height = (int(tree.findtext(f"size/{side}", "")) for side in ("width", "height"))
-        objects = [_object(entry) for entry in tree.iter("object")]
+        objects = [_object(entry, width, height) for entry in tree.iter("object")]
     except OSError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror}") from error
     except (ElementTree.ParseError, ValueError) as error:
@@ -141,14 +142,18 @@ def _units(path: Path) -> list[_Unit]:
     return units
 
 
-def _object(entry: ElementTree.Element) -> _Object:
-    """Read one object; ValueError says what is wrong with it."""
+def _object(entry: ElementTree.Element, width: int, height: int) -> _Object:
+    """Read one object of an image of so many pixels; ValueError says what is wrong with it."""
     name = entry.findtext("name", "").strip()
     if name not in class_names.VOC:
         raise ValueError(f"{name!r} is not one of its classes")
     xmin, ymin, xmax, ymax = (float(entry.findtext(f"bndbox/{end}", "")) - 1 for end in CORNERS)
     if not (xmin <= xmax and ymin <= ymax):
         raise ValueError(f"a box of {name} has its maximum below its minimum")
+    if not (xmin < width and ymin < height and xmax >= 0 and ymax >= 0):
+        raise ValueError(f"a box of {name} lies outside the {width} x {height} pixels")
+    if not all(map(math.isfinite, (xmin, ymin, xmax, ymax))):
+        raise ValueError(f"a box of {name} has an infinite side")
     return _Object(name, (xmin, ymin, xmax, ymax), entry.findtext("difficult", "0").strip() == "1")
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from benchmark import plausible
 from benchmark.errors import BadInput
 from benchmark.experiment_table import caption
 from benchmark.formats import html_table
@@ -153,6 +154,8 @@ def _audit(group: Group) -> dict[str, str]:
     for metric, left in survival(first.images).items():
         told[f"mean entropy where {metric} has replaced all"] = f"{left.entropy:.2f}"
         told[f"images whose class survives there, {metric}"] = f"{left.survives / left.n:.1%}"
+    if checked := first.run.outcome.checked:
+        told["before the run"] = plausible.told(checked)
     return told
 
 
