@@ -187,13 +187,17 @@ def settings_of(config: DictConfig, hydra: DictConfig) -> Settings:
         folder = folder_of(hydra)
         place = ["--config-dir", folder] if folder else []
         values["again"] = [*place, *whole(hydra.overrides.task)]
-        for key, node in values.items():
-            if OmegaConf.is_config(node):
-                OmegaConf.resolve(node)
-            if key not in ("overrides", "again"):  # what they came to is among the other values
-                _check_texts(key, node)
     except OmegaConfBaseException as error:
         raise BadInput(one_line(error)) from error
+    for key, node in values.items():
+        try:
+            if OmegaConf.is_config(node):
+                OmegaConf.resolve(node)
+        except OmegaConfBaseException as error:
+            text = one_line(error)
+            raise BadInput(text if key in text else f"{key}: {text}") from error
+        if key not in ("overrides", "again"):  # what they came to is among the other values
+            _check_texts(key, node)
     settings: Settings = _checked(Settings, values, "", {})
     return settings
 
@@ -241,7 +245,10 @@ def build(node: DictConfig, key: str) -> Any:
         for name, value in values.items()
         if isinstance(value, DictConfig) and "_target_" in value
     }
-    return _checked(_find(target, key), values, prefix, built)
+    try:
+        return _checked(_find(target, key), values, prefix, built)
+    except OmegaConfBaseException as error:  # a value within a value is missing
+        raise BadInput(one_line(error)) from error
 
 
 def prepare() -> None:

@@ -27,6 +27,7 @@ FOLDER_FILES = 3  # of a run: settings, manifest, per_image.csv
 # Passes forward of an image that is explained beside its method's: for the target, the prediction,
 # the scores on the image and on the baseline, and once all is replaced.
 BESIDE = 5
+CHECKED = 48  # passes forward of a job's self-check
 LOOKS = 3  # of a job into all that is written of its cell: two when it begins, one when it ends
 CLAIM = 9  # questions to the file system: written, listed twice, read, and three signs of life
 
@@ -188,7 +189,7 @@ def total(sweep: Sweep, counted: Counted) -> Total:
     )
     claims = jobs + sum(passing) / sweep.claim
     return Total(
-        forward=models * images * sum(each.forward for each in cells),
+        forward=models * images * sum(each.forward for each in cells) + jobs * CHECKED,
         backward=models * images * sum(each.backward for each in cells),
         cells=models * len(cells),
         lines=models * images * sum(each.stages for each in cells),

@@ -163,7 +163,7 @@ def test_every_command_takes_or_refuses_hostile_values(name, data):
 def use(config):
     """Check a run's settings as far as no network and no image is needed."""
     checked = settings_of(config, whole()[1])
-    for key in ("dataset", "method", "model", "protocol", "baseline", "claims"):
+    for key in ("baseline", "dataset", "method", "model", "protocol", "claims"):
         build(getattr(checked, key), key)
     for key in ("attack", "runtime"):
         if getattr(checked, key) is not None:

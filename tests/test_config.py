@@ -294,6 +294,8 @@ def test_every_setting_is_read_somewhere(kind):
     if kind is Settings:  # conf/ may hand a setting on to others, as ${protocol} to the metrics
         texts = [file.read_text() for file in sorted((ROOT / "conf").rglob("*.yaml"))]
         read |= set(re.findall(r"\$\{(\w+)\}", "".join(texts)))
+        logged = [file.read_text() for file in sources("benchmark")]  # and read again from there
+        read |= set(re.findall(r'\["settings"\]\.get\("(\w+)"', "".join(logged)))
     dead = {field.name for field in dataclasses.fields(kind)} - read
     assert not dead, f"{kind.__name__} never reads {dead}"
 

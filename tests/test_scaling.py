@@ -34,7 +34,8 @@ WHOLE = scaling_model.total(SWEEP, COUNTED)
 
 def test_a_method_of_one_resolution_explains_once_and_one_of_many_each_time():
     explained, scored = 2 + 4 + 3 + 3 * scaling_model.BESIDE, 4 * (5 + 1)
-    assert WHOLE.forward == 2 * 1000 * (explained + scored)
+    checked = 2 * 4 * 10 * scaling_model.CHECKED
+    assert WHOLE.forward == 2 * 1000 * (explained + scored) + checked
     assert WHOLE.backward == 2 * 1000 * (1 + 2 + 3)
 
 
