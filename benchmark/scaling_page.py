@@ -41,9 +41,10 @@ MEASURED = """
 
 The sweep of [conf/scaling_measured.yaml](../conf/scaling_measured.yaml), which says by which
 command, on the embedded scenes, by one worker and by two. Seconds are those of the processors in
-all processes of a sweep, user and system as the shell's `time` says them, on two cores that other
-work kept busy: the clock would tell of that work. The model's seconds of a pass and of a start
-were measured by themselves.
+all processes of a sweep, user and system as the shell's `time` says them. The model's seconds of a
+pass and of a start were measured by themselves; it leaves out what is neither: noise, composites,
+resizing, statistics and printing, which beside a large network's passes is little and beside this
+small one's is not.
 """
 
 
