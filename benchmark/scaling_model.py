@@ -15,6 +15,7 @@ from rich.progress import track
 from benchmark.config import Settings, load
 from benchmark.errors import BadInput
 from benchmark.plan import Explained, Scored, explaining, scene, scoring
+from benchmark.selfcheck import IMAGES, passes
 
 # Bytes of a line, as it is written: of one image its explanation, a resized heatmap, a score with a
 # curve and one without, and what is left where all of it is replaced; of a batch its time; and of a
@@ -27,7 +28,6 @@ FOLDER_FILES = 3  # of a run: settings, manifest, per_image.csv
 # Passes forward of an image that is explained beside its method's: for the target, the prediction,
 # the scores on the image and on the baseline, and once all is replaced.
 BESIDE = 5
-CHECKED = 48  # passes forward of a job's self-check
 LOOKS = 3  # of a job into all that is written of its cell: two when it begins, one when it ends
 CLAIM = 9  # questions to the file system: written, listed twice, read, and three signs of life
 
@@ -189,7 +189,7 @@ def total(sweep: Sweep, counted: Counted) -> Total:
     )
     claims = jobs + sum(passing) / sweep.claim
     return Total(
-        forward=models * images * sum(each.forward for each in cells) + jobs * CHECKED,
+        forward=models * images * sum(each.forward for each in cells) + jobs * passes(images),
         backward=models * images * sum(each.backward for each in cells),
         cells=models * len(cells),
         lines=models * images * sum(each.stages for each in cells),
@@ -198,7 +198,7 @@ def total(sweep: Sweep, counted: Counted) -> Total:
         appends=appends,
         questions=appends + files + looking + CLAIM * claims,
         opened=float(models * images * sweep.shards * sum(each.known for each in cells)),
-        decoded=float(models * len(cells) * images),
+        decoded=float(models * len(cells) * images + jobs * min(IMAGES, images)),
         hours=sum(passing) / 3600,
         longest=max(passing) / sweep.shards / 3600,
     )

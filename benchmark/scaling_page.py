@@ -32,7 +32,8 @@ batch. That is {appends:,.0f} appends; a batch of twice the images halves them.
 of them here, in one process. Lines are read by orjson, intervals of thousands of images are drawn
 in blocks, and a table of one experiment reads only the runs of its own settings.
 
-**Decoding.** Every cell decodes the images again, {decoded:,.0f} in all. It goes on beside the
+**Decoding.** Every cell decodes the images again, and every job a few for its self-check,
+{decoded:,.0f} in all. It goes on beside the
 passes, and is {decoding:,.0f} hours of one worker's threads to {passes:,.0f} of passes.
 """
 
@@ -42,9 +43,8 @@ MEASURED = """
 The sweep of [conf/scaling_measured.yaml](../conf/scaling_measured.yaml), which says by which
 command, on the embedded scenes, by one worker and by two. Seconds are those of the processors in
 all processes of a sweep, user and system as the shell's `time` says them. The model's seconds of a
-pass and of a start were measured by themselves; it leaves out what is neither: noise, composites,
-resizing, statistics and printing, which beside a large network's passes is little and beside this
-small one's is not.
+pass, of a scene and of a start were measured by themselves. What is none of these is not in the
+model, and what it consists of was not measured.
 """
 
 

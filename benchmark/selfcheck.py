@@ -21,6 +21,7 @@ from benchmark.models import Activation, ImageClassifier, Precision
 IMAGES = 16  # that are looked at
 TRIED = 64  # images in which so many readable ones are looked for
 REPEATED = 4  # of them, those that the network is shown several times
+SHOWN = 4  # times that those are, beside the first: again, for their targets, and two scores
 # By how much logits of an image may differ between batches, as a share of the largest.
 ROUNDING = {Precision.fp32: 1e-3}
 COARSE = 5e-2  # for the other precisions
@@ -72,6 +73,12 @@ def self_check(cell: Cell, ids: Sequence[str]) -> dict[str, Any]:
         "score_on_baseline": on_baseline,
         "constant": constant,
     }
+
+
+def passes(images: int) -> int:
+    """Count the passes forward of a check on so many images, or on the first ``IMAGES`` of them."""
+    few = min(REPEATED, images)
+    return min(IMAGES, images) + SHOWN * few + 1  # the last: one image alone
 
 
 def _readable(cell: Cell, ids: Sequence[str]) -> list[Item]:
