@@ -16,12 +16,12 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from benchmark.errors import BadInput
 from benchmark.files import write_whole
 from benchmark.shards import Shard
-from benchmark.writers import new_writer, process_of, this_process
+from benchmark.writers import Process, new_writer, process_of, this_process
 
 CLAIMS = "claims"  # the folder of the claims
 DAY = 86_400  # seconds; what is longer is a mistake, or more than a clock can wait
@@ -45,6 +45,12 @@ class Pace:
                 f"day of {DAY}, got beat={self.beat} silent={self.silent} look={self.look} "
                 f"seconds={self.seconds}"
             )
+
+
+class _Claim(NamedTuple):
+    process: Process
+    ids: list[str]
+    stages: list[str]
 
 
 class Claims:
@@ -141,16 +147,16 @@ class Claims:
             if name.startswith(".") or apart or file == self._file or (before and name > before):
                 continue
             with contextlib.suppress(FileNotFoundError):
-                claim = json.loads(file.read_text(encoding="utf-8"))
-                if self._lives(claim, file):
-                    for each in claim["ids"]:
-                        taken.setdefault(each, set()).update(claim["stages"])
-                else:
+                claim = _read(file)
+                if not self._lives(claim, file):
                     file.unlink(missing_ok=True)
+                elif claim:
+                    for each in claim.ids:
+                        taken.setdefault(each, set()).update(claim.stages)
         return taken
 
-    def _lives(self, claim: dict[str, Any], file: Path) -> bool:
-        ended = process_of(claim).has_ended()
+    def _lives(self, claim: _Claim | None, file: Path) -> bool:
+        ended = claim.process.has_ended() if claim else None
         if ended is not None:
             return not ended
         return file.stat().st_mtime > self._now() - self._pace.silent
@@ -162,6 +168,15 @@ class Claims:
         now = probe.stat().st_mtime
         probe.unlink(missing_ok=True)
         return now
+
+
+def _read(file: Path) -> _Claim | None:
+    """Read a claim; None of a file that is damaged or that another version has written."""
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+        return _Claim(process_of(values), list(values["ids"]), list(values["stages"]))
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _free(lacking: Mapping[str, Set[str]], taken: Mapping[str, Set[str]]) -> list[str]:

@@ -16,6 +16,7 @@ from benchmark.config import Settings, build
 from benchmark.devices import clock, device_name, peak_memory, reset_peak_memory
 from benchmark.identity import environment
 from benchmark.interfaces import BadInput, Batch
+from benchmark.memory import return_freed_memory
 from benchmark.models import ImageClassifier
 from benchmark.records import RunFolder
 from benchmark.resolution import native_resolution
@@ -78,6 +79,7 @@ def time_calls(
     """
     size, count = len(batches[0].ids), len(batches) - 1
     seconds, passes = [], []
+    return_freed_memory()
     reset_peak_memory(model)
     for each in batches:
         model.begin_count(size)

@@ -1,5 +1,7 @@
 """The runtime protocol: what is timed, and what is not."""
 
+import os
+
 import cells
 import pytest
 import torch
@@ -9,7 +11,7 @@ from benchmark.cell import Cell
 from benchmark.collect import runtime_means
 from benchmark.errors import BadInput
 from benchmark.records import RunFolder
-from benchmark.runtime import Runtime
+from benchmark.runtime import Runtime, time_calls
 
 PROTOCOL = "{_target_: benchmark.runtime.Runtime, batches: [1, 3], images: 4, repeats: 2}"
 
@@ -50,6 +52,21 @@ def test_passes_are_those_of_one_image_at_any_batch(place):
     for each in Runtime(batches=[1, 3], images=1, repeats=1).measure(cell, print):
         assert (each["forward_passes"], each["backward_passes"]) == (1, 1)
         assert each["memory"] > 2**20
+
+
+@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="not on Linux")
+def test_memory_is_that_since_the_reset_and_not_what_an_earlier_cell_took(place):
+    def of(rows):
+        def call(model, batch):
+            torch.ones(rows, 2**20)
+
+        return time_calls(cell.model, call, [cell.batch(cell.dataset.ids()[:1])] * 2)["memory"]
+
+    cell = Cell.open(cells.settings(place))
+    least, large, small = of(1), of(256), of(64)
+    # An allocator may take a block anew beside the one that it has just got back.
+    assert 0.9 * 2**30 < large - least < 2.2 * 2**30
+    assert 0.9 * 2**28 < small - least < 2.2 * 2**28
 
 
 def test_more_images_are_timed_than_there_are_by_taking_them_again(place):

@@ -371,9 +371,20 @@ def test_what_a_process_elsewhere_has_claimed_is_taken_over_when_it_is_silent(tm
 
 
 def test_claims_of_other_shards_of_the_same_cut_are_not_looked_at(tmp_path):
-    file = claim(tmp_path, this_process(), ["a"], shard="1of4")
-    file.write_text("nobody reads this")
+    claim(tmp_path, this_process(), ["a"], shard="1of4")
     assert claims_in(tmp_path, Shard(0, 4)).take(lacking("a"), 1) == ["a"]
+
+
+@pytest.mark.parametrize(
+    "text", ["", '{"pid": 1', "[]", '{"ids": ["a"]}', '{"ids": 3, "stages": 4}']
+)
+@pytest.mark.parametrize(("age", "left"), [(60, 1), (180, 0)])
+def test_what_cannot_be_read_claims_nothing_and_goes_when_it_is_silent(tmp_path, text, age, left):
+    file = claim(tmp_path, this_process(), ["a"], age=age)
+    file.write_text(text)
+    os.utime(file, (time.time() - age, time.time() - age))
+    assert claims_in(tmp_path).take(lacking("a"), 1) == ["a"]
+    assert len(list(file.parent.glob("*-other-*"))) == left
 
 
 def test_other_results_of_a_claimed_image_are_free(tmp_path):
