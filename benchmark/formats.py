@@ -40,6 +40,10 @@ LATEX = Style(
     ),
     text=lambda text: "".join(_TEX.get(letter, letter) for letter in text),
 )
+# The difference below the published value, not beside it: five resolutions fit on a page.
+NARROW_LATEX = LATEX._replace(
+    small=lambda text: r" \\ ".join(map(LATEX.small, re.split(r" (?=\()", text)))
+)
 TERMINAL = Style(bold="*{}".format, small=str, lines="\n".join, text=str)
 
 
@@ -124,18 +128,27 @@ small {{ opacity: .75 }}
 
 
 def latex(experiment: Experiment, found: Sequence[Entry], caption: Sequence[str]) -> str:
-    r"""Write the table as LaTeX with booktabs, to be read by ``\input``."""
-    table = grid(experiment, found, LATEX)
+    r"""Write the table as LaTeX with booktabs, to be read by ``\input``.
+
+    One that is wider than the page is made smaller until it fits.
+    """
+    long = experiment.layout is Layout.long
+    table = grid(experiment, found, LATEX if long else NARROW_LATEX)
     columns = "l" + "r" * table.shape[1]
     body = table.style.to_latex(hrules=True, column_format=columns, multicol_align="c")
+    head, rows = body.rstrip().split("\\midrule\n")
+    rows = re.sub(r"(?<=\\\\)\n(?!\\bottomrule)", r" \\addlinespace\n", rows)
     title = re.sub(r"^Table \d+: ", "", experiment.title)  # LaTeX numbers tables itself
     sentences = [line.rstrip(".") for line in (title[:1].upper() + title[1:], *caption)]
     told = LATEX.text(". ".join(sentences) + ".")
     lines = [
-        r"% needs \usepackage{booktabs}",
+        r"% needs \usepackage{booktabs,graphicx}",
         r"\begin{table*}",
         r"\centering\footnotesize\setlength{\tabcolsep}{3pt}",
-        body.rstrip(),
+        r"\sbox0{%",
+        head + r"\midrule",
+        rows + "}%",
+        r"\ifdim\wd0>\textwidth\resizebox{\textwidth}{!}{\usebox0}\else\usebox0\fi",
         rf"\caption{{{told}}}",
         r"\end{table*}",
     ]

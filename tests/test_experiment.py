@@ -232,6 +232,9 @@ def test_every_format_is_written_and_says_what_it_is_of(composed, tmp_path):
     assert set(texts) == {".csv", ".md", ".tex", ".html"}
     assert r"A \& B" in texts[".tex"] and r"Broken\_toy" in texts[".tex"]
     assert r"\toprule" in texts[".tex"] and r"\multicolumn{2}{c}{fine}" in texts[".tex"]
+    assert r"\ifdim\wd0>\textwidth\resizebox" in texts[".tex"], "a wide one is made to fit"
+    assert r"{\tiny paper 0.25} \\ {\tiny (" in texts[".tex"]
+    assert texts[".tex"].count(r"\addlinespace") == len(composed.experiment.rows) - 1
     assert "A &amp; B" in texts[".html"] and "http" not in texts[".html"]
     for suffix in (".md", ".tex", ".html"):
         assert value in texts[suffix] and "paper 0.25" in texts[suffix]
