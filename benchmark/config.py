@@ -35,6 +35,7 @@ OF_EXPERIMENTS = ("experiment", "n", "cell")  # what a sweep's table is made of,
 # Hydra's launchers for other processes, and the extra of pyproject.toml that each is in.
 EXTRAS = {"joblib": "joblib", "submitit_slurm": "slurm", "ray": "ray"}
 PREDICTED, LABEL = "predicted", "label"  # targets that differ from image to image
+LONGEST = 86_400  # seconds of a time limit: a day
 Resize = Enum("Resize", "refuse area bilinear")
 
 
@@ -55,6 +56,7 @@ class Settings:
     target: str  # the class to explain: predicted, label, or a class's number
     seed: int
     batch_size: int  # images explained together
+    timeout: float | None  # seconds for an image after which it is left out
     shards: int  # parts of the images, for as many processes
     shard: int | None  # which of them to explain, from 0 on; None: there is one
     claims: DictConfig  # how processes on one cell keep out of each other's way
@@ -70,6 +72,8 @@ class Settings:
         for name, least in (("res", 1), ("seed", 0), ("batch_size", 1), ("shards", 1)):
             if getattr(self, name) < least:
                 raise BadInput(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if self.timeout is not None and not 0 < self.timeout <= LONGEST:
+            raise BadInput(f"timeout must be above 0 and up to {LONGEST}, got {self.timeout}")
         if self.shard is None and self.shards > 1:
             every = ",".join(map(str, range(min(self.shards, 4)))) + ",..." * (self.shards > 4)
             raise BadInput(
