@@ -108,6 +108,7 @@ class Claims:
             mine = _free(lacking, self._taken)[: self._batches * batch]
             if not mine:
                 self._file.unlink(missing_ok=True)
+                self._since = None  # what follows is no work, but waiting
                 break
             claim = {**this_process()._asdict(), "ids": mine, "stages": self._stages}
             write_whole(self._file, json.dumps(claim))
@@ -146,7 +147,7 @@ class Claims:
             apart = self._shard.is_apart_from(name.partition("-")[0])
             if name.startswith(".") or apart or file == self._file or (before and name > before):
                 continue
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):  # it has gone, or was replaced in this moment
                 claim = _read(file)
                 if not self._lives(claim, file):
                     file.unlink(missing_ok=True)
@@ -156,9 +157,8 @@ class Claims:
         return taken
 
     def _lives(self, claim: _Claim | None, file: Path) -> bool:
-        ended = claim.process.has_ended() if claim else None
-        if ended is not None:
-            return not ended
+        if claim and claim.process.has_ended():
+            return False
         return file.stat().st_mtime > self._now() - self._pace.silent
 
     def _now(self) -> float:

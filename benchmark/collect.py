@@ -39,7 +39,7 @@ FILES = {
 }
 SHARING = {"shard", "shards", "claims"}  # among which processes a cell is divided
 # And where, and how fast, it is computed.
-PLACES = FILES | SHARING | {"device", "batch_size", "pass_batch"}
+PLACES = FILES | SHARING | {"device", "batch_size", "pass_batch", "timeout"}
 # What every cell has, and after it what timed cells have.
 COSTS = ("seconds", "forward_passes", "backward_passes", "throughput", "memory")
 

@@ -310,7 +310,14 @@ def _missing(group: str, choice: str, options: Sequence[str] | None) -> str:
 
 
 def _check_texts(key: str, value: Any) -> None:
-    check_text(key, OmegaConf.to_container(value) if OmegaConf.is_config(value) else value)
+    check_text(key, _plain(OmegaConf.to_container(value) if OmegaConf.is_config(value) else value))
+
+
+def _plain(value: Any) -> Any:
+    """Leave out what is said of a method to people, which may have lines."""
+    if not isinstance(value, dict):
+        return value
+    return {name: _plain(each) for name, each in value.items() if name != ABOUT}
 
 
 def _short(value: object) -> str:

@@ -61,7 +61,8 @@ def constant_scores(cell: Cell, batch: Batch) -> Iterator[str]:
         name: each for name, each in cell.metrics.items() if hasattr(each, "from_curves")
     }
     for name, metric in curved.items():
-        values, last = [], 0.0
+        values: list[float] = []
+        widths = [0.0]
         for turned, heatmap in ((False, ramp), (True, -ramp)):
             for walk in metric.walks:
                 if (walk, turned) not in made:
@@ -69,11 +70,14 @@ def constant_scores(cell: Cell, batch: Batch) -> Iterator[str]:
                     made[walk, turned] = curve(model, batch, heatmap, short)
             curves = [made[walk, turned] for walk in metric.walks]
             values.append(float(metric.from_curves(*curves).values))
-            last = float(curves[0].fractions.diff()[-1])
+            widths = curves[0].fractions.flatten().diff()[[0, -1]].tolist()
         wanted = values[0]
         if getattr(metric, "keeps_curve", False):  # its value is the area
             rule = metric.protocol.area
-            wanted = score if rule is Area.trapezoid else score * (1 - last) + last
+            # Of the last of the area, which is the first of a curve that is read backwards.
+            ends = [score * (1 - each) + each for each in widths]
+            allowed = [score] if rule is Area.trapezoid else ends
+            wanted = min(allowed, key=lambda each: abs(each - values[0]))
         if not all(_same(value, wanted) for value in values):
             raise BadInput(
                 f"metric={name}: a network whose score is always {score:.2f} gets {values[0]:.6g}, "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmark.errors import BadInput
+from benchmark.writers import OWNER, WRITERS
 
 SCORES = "scores/"  # how the names of stages begin that nothing else is made of
 SUFFIXES = (".jsonl", ".f32")
@@ -22,11 +23,16 @@ class Damaged(BadInput):
             place: the folder of the process that has written the file.
             stage: the kind of result, such as ``heatmaps`` or ``scores/deletion-0123abcd``.
         """
-        super().__init__(
-            f"{what}: the command that made it, given again, sets it aside and computes it anew; "
-            f"of a folder in writers/, remove {place} first"
-        )
+        super().__init__(f"{what}: {_advice(place)}")
         self.what, self.place, self.stage = what, place, stage
+
+
+def _advice(place: Path) -> str:
+    if place.parent.name == WRITERS:
+        return f"remove {place}, and give the command that made it again"
+    owners = " and ".join(map(str, sorted(place.glob(f"{OWNER}*"))))
+    held = f" once no process writes there and {owners} is removed" if owners else ""
+    return f"the command that made it, given again{held}, sets it aside and computes it anew"
 
 
 def set_aside(damage: Damaged, moment: str) -> Path:

@@ -51,13 +51,17 @@ class Making:
         Raises:
             Damaged: a stage is not what was written.
         """
-        for stage in [*self.results, self.attacked]:
+        for stage in self._stages():
             stage.verify()
 
     def refresh(self) -> None:
         """Take in what other processes have written since."""
-        for stage in {id(each): each for each in [*self.results, self.attacked]}.values():
+        for stage in self._stages():
             stage.refresh()
+
+    def _stages(self) -> list[Stage]:
+        """List each stage once; heatmaps that are not resized are what was explained."""
+        return list({id(each): each for each in [*self.results, self.attacked]}.values())
 
     def lacking(self, ids: Iterable[str]) -> dict[str, set[str]]:
         """Name the stages that images lack, where they do."""

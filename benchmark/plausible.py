@@ -14,8 +14,16 @@ LEAST = 16  # labelled images, with fewer of which a guesser is not told from a 
 
 
 def warning(checked: Mapping[str, Any]) -> str:
-    """Say of the images of a self-check what ``implausible`` says."""
-    return implausible(checked, checked["right"], checked["labelled"])
+    """Say what is odd about the network on the images of a self-check; empty if nothing is."""
+    return _joined(checked, implausible(checked, checked["right"], checked["labelled"]))
+
+
+def _joined(checked: Mapping[str, Any], accuracy: str) -> str:
+    outputs = checked.get("in_unit_range", False) and (
+        "all logits are between 0 and 1: if they are probabilities already, leave out the "
+        "network's last activation"
+    )
+    return "; ".join(each for each in (outputs, accuracy) if each)
 
 
 def implausible(checked: Mapping[str, Any], right: int, labelled: int) -> str:
@@ -30,7 +38,7 @@ def implausible(checked: Mapping[str, Any], right: int, labelled: int) -> str:
         right: images whose predicted class is their label.
         labelled: images that have a label.
     """
-    if not checked or not checked["judged"]:
+    if not checked or not checked["judged"] or checked["classes"] < 2:
         return ""
     classes, stated = checked["classes"], checked["stated_accuracy"]
     if stated is not None:
@@ -48,9 +56,10 @@ def implausible(checked: Mapping[str, Any], right: int, labelled: int) -> str:
 
 
 def of_rows(checked: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> str:
-    """Say the same of a run's lines, whose classes are those before any attack."""
+    """Say the same with the accuracy of a run's lines, whose classes are those before attacks."""
     seen = [(row.get("clean", row["predicted"]), row["label"]) for row in rows if row["label"] >= 0]
-    return implausible(checked, sum(one == label for one, label in seen), len(seen))
+    right = sum(one == label for one, label in seen)
+    return _joined(checked, implausible(checked, right, len(seen)))
 
 
 def told(checked: Mapping[str, Any]) -> str:
@@ -64,6 +73,10 @@ def told(checked: Mapping[str, Any]) -> str:
     return (
         f"self-check on {checked['images']} images: the same answers twice, "
         f"{accuracy if checked['labelled'] else 'no labels'}; score "
-        f"{checked['score_on_image']:.4f}, on the baseline {checked['score_on_baseline']:.4f}; of "
-        f"a constant score: {constant}"
+        f"{_score(checked['score_on_image'])}, on the baseline "
+        f"{_score(checked['score_on_baseline'])}; of a constant score: {constant}"
     )
+
+
+def _score(value: float | None) -> str:
+    return "not a number" if value is None else f"{value:.4f}"

@@ -15,7 +15,7 @@ from benchmark.identity import environment
 from benchmark.interfaces import BadInput, UnreadableImage
 from benchmark.making import Late, Making
 from benchmark.pass_sizes import free_memory, halve, is_out_of_memory
-from benchmark.records import PART, Outcome, Part, RunFolder, now
+from benchmark.records import PART, SETTINGS, Outcome, Part, RunFolder, now
 from benchmark.resolution import native_resolution
 from benchmark.selfcheck import self_check
 
@@ -83,6 +83,8 @@ def _complete(cell: Cell, folder: RunFolder, watcher: Watcher, limit: Limit) -> 
         except Damaged as damage:
             if damage.place != folder.place or damage.stage in known:
                 raise
+            if not (folder.path / SETTINGS).exists():
+                raise BadInput(f"{folder.path} was removed while this run wrote to it") from damage
             known.add(damage.stage)
             watcher.warn(f"{damage.what}: set aside in {set_aside(damage, now())}, computed anew")
 

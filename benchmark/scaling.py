@@ -22,7 +22,16 @@ from benchmark.errors import BadInput
 from benchmark.files import check_endings, write_whole
 from benchmark.resolvers import CONF
 from benchmark.scaling_measured import Left, compared
-from benchmark.scaling_model import Sweep, Total, asked_at_each_claim, count, hours, total, waits
+from benchmark.scaling_model import (
+    Sweep,
+    Total,
+    asked_at_each_claim,
+    bottleneck,
+    count,
+    hours,
+    total,
+    waits,
+)
 from benchmark.scaling_page import Laid, page
 
 
@@ -44,7 +53,7 @@ def tables(sweep: Sweep, whole: Total) -> list[Laid]:
     rows = []
     for workers in sweep.workers:
         parts = waits(sweep, whole, workers)
-        slowest = max(parts, key=lambda name: parts[name])
+        slowest = bottleneck(parts)
         taken = hours(parts)
         used = whole.hours / workers / taken
         shares = [f"{parts[name]:,.1f}" for name in parts]

@@ -29,6 +29,7 @@ FOLDER_FILES = 3  # of a run: settings, manifest, per_image.csv
 # the scores on the image and on the baseline, and once all is replaced.
 BESIDE = 5
 LOOKS = 3  # of a job into all that is written of its cell: two when it begins, one when it ends
+OWN = {"passes", "starts of jobs", "appends"}  # what a worker does one after the other
 CLAIM = 9  # questions to the file system: written, listed twice, read, and three signs of life
 
 
@@ -236,5 +237,11 @@ def waits(sweep: Sweep, whole: Total, workers: int) -> dict[str, float]:
 
 def hours(parts: dict[str, float]) -> float:
     """Hours of a sweep: the slowest of what goes on side by side."""
-    own = parts["passes"] + parts["starts of jobs"] + parts["appends"]
-    return max(own, parts["decoding"], parts["the file system"], parts["the longest job"])
+    return max(sum(parts[name] for name in OWN), *(parts[name] for name in parts.keys() - OWN))
+
+
+def bottleneck(parts: dict[str, float]) -> str:
+    """Name what a sweep waits for; of what a worker does one after the other, the largest."""
+    beside = max(parts.keys() - OWN, key=lambda name: parts[name])
+    largest = max(OWN, key=lambda name: parts[name])
+    return beside if parts[beside] == hours(parts) else largest

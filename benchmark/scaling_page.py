@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from benchmark.scaling_model import Sweep, Total, hours, waits
+from benchmark.scaling_model import Sweep, Total, bottleneck, hours, waits
 
 Laid = tuple[list[str], list[list[str]]]  # headings, and rows of texts
 
@@ -92,7 +92,7 @@ def _said(sweep: Sweep, whole: Total) -> str:
     lines = [""]
     for workers in sweep.workers:
         parts = waits(sweep, whole, workers)
-        slowest = max(parts, key=lambda name: parts[name])
+        slowest = bottleneck(parts)
         lines.append(
             f"- {workers} worker{'s' * (workers > 1)}: {hours(parts):,.1f} hours; "
             f"the bottleneck is {slowest}, {parts[slowest]:,.1f} hours."

@@ -15,6 +15,8 @@ from benchmark.cell import Cell
 from benchmark.constant_scores import constant_scores
 from benchmark.images import chunks
 from benchmark.interfaces import BadInput, Item, UnreadableImage
+from benchmark.items import check_item
+from benchmark.lines import finite
 from benchmark.model_sources import OWN_WEIGHTS, RANDOM
 from benchmark.models import Activation, ImageClassifier, Precision
 
@@ -24,6 +26,10 @@ REPEATED = 4  # of them, those that the network is shown several times
 SHOWN = 4  # times that those are, beside the first: again, for their targets, and two scores
 # By how much logits of an image may differ between batches, as a share of the largest.
 ROUNDING = {Precision.fp32: 1e-3}
+# The classes that load weights which state an accuracy.
+EMBEDDED = ("benchmark.model_sources.ScenesModel", "benchmark.tagged_network.TaggedModel")
+TORCHVISION = "benchmark.model_sources.TorchvisionModel"
+TELLING = 16  # classes under sigmoid that by chance do not all have logits in [0, 1]
 COARSE = 5e-2  # for the other precisions
 
 
@@ -43,12 +49,13 @@ def self_check(cell: Cell, ids: Sequence[str]) -> dict[str, Any]:
     model, items = cell.model, _readable(cell, ids)
     if not items:
         return {}
+    for item in items:
+        check_item(item, len(model.class_names))
     few = items[:REPEATED]
     _check_evaluation(model.network)
     with torch.no_grad(), _checked_output(model):
         logits = cell.logits(few)
         _check_repeats(model, few[0].id, logits, cell.logits(few), cell.logits(few[:1]))
-        _check_logits(model, logits)
         rest = [
             cell.logits(items[REPEATED:][part]) for part in chunks(len(items) - len(few), REPEATED)
         ]
@@ -60,19 +67,23 @@ def self_check(cell: Cell, ids: Sequence[str]) -> dict[str, Any]:
             float(model.scores(each, batch.targets).mean()) for each in (batch.images, baseline)
         )
         constant = list(constant_scores(cell, batch.select([0])))
-    seen = torch.cat([logits, *rest]).argmax(1).tolist()
+    logits = torch.cat([logits, *rest])
+    _check_logits(model, logits)
+    seen = logits.argmax(1).tolist()
     labelled = [(one, item.label) for one, item in zip(seen, items, strict=True) if item.label >= 0]
-    return {
+    found = {
         "images": len(items),
         "labelled": len(labelled),
         "right": sum(one == label for one, label in labelled),
         "classes": len(model.class_names),
         "stated_accuracy": _stated_accuracy(cell),
         "judged": _may_be_judged(model, items),
+        "in_unit_range": _in_unit_range(logits),
         "score_on_image": on_image,
         "score_on_baseline": on_baseline,
         "constant": constant,
     }
+    return finite(found)
 
 
 def passes(images: int) -> int:
@@ -143,14 +154,17 @@ def _check_repeats(
 
 def _check_logits(model: ImageClassifier, logits: Tensor) -> None:
     """Refuse probabilities [B, K] in the place of logits."""
-    in_range = bool(((logits >= 0) & (logits <= 1)).all())
     sums_to_one = bool(((logits.sum(1) - 1).abs() < 1e-3).all())
     softmax = model.activation is Activation.softmax
-    if in_range and (sums_to_one if softmax else bool((logits != logits[0, 0]).any())):
+    if _in_unit_range(logits) and (sums_to_one if softmax else logits.shape[1] >= TELLING):
         raise BadInput(
             "the model returns probabilities, of which probabilities would be taken once more: "
             f"leave out its last {model.activation.name}, so that it returns logits"
         )
+
+
+def _in_unit_range(logits: Tensor) -> bool:
+    return bool(((logits >= 0) & (logits <= 1)).all()) and bool((logits != logits[0, 0]).any())
 
 
 def _may_be_judged(model: ImageClassifier, items: Sequence[Item]) -> bool:
@@ -164,14 +178,15 @@ def _stated_accuracy(cell: Cell) -> float | None:
     """Return the accuracy in [0, 1] that the weights state of their own data; None if they do not.
 
     torchvision's do, also where they come from a file that ``auto`` has found, and the project's.
+    Of a model of the user's own nothing is known.
     """
     weights, given = cell.model.weights, cell.settings.model
     own = OWN_WEIGHTS / weights
-    if own.is_file():
+    if given.get("_target_") in EMBEDDED and own.is_file():
         with safe_open(own, "pt") as file:
             stated = (file.metadata() or {}).get("test_accuracy")
         return None if stated is None else float(stated)
-    if "architecture" not in given or weights == RANDOM:
+    if given.get("_target_") != TORCHVISION or weights == RANDOM:
         return None
     published = torchvision.models.get_model_weights(given.architecture).__members__
     named = given.pretrained if given.weights == "auto" else given.weights

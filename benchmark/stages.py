@@ -76,13 +76,13 @@ class Stage:
                 yield files.read(opened[files.arrays], self.rows[image_id], name)
 
     def verify(self) -> None:
-        """Read all arrays that this process's files hold.
+        """Read all arrays that this process's files hold, and the folder's own.
 
         Raises:
             Damaged: one was changed since it was written.
         """
-        own = [row for image_id, row in self.rows.items() if self._holders[image_id] is self._own]
-        self._own.verify(own)
+        for files in {self._own, self._files.get("", self._own)}:
+            files.verify(row for each, row in self.rows.items() if self._holders[each] is files)
 
     def _add(self, files: StageFiles, rows: Iterable[Row]) -> None:
         for row in rows:

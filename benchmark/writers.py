@@ -19,6 +19,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmark.files import append
+
 WRITERS = "writers"  # the folder of the writers' folders
 OWNER = ".owner-"  # and a number: the process that appends to the folder's own files
 _TAKING = 2  # moments between looking and taking in which another process may come first
@@ -133,7 +135,7 @@ def _own(folder: Path) -> Path | None:
             return None
         place = folder / f"{OWNER}{known[-1][0] + 1 if known else 0}"
         try:
-            mine.write_text(json.dumps(this_process()._asdict()), encoding="utf-8")
+            append(mine, json.dumps(this_process()._asdict()).encode())
             os.link(mine, place)  # whole, or not at all
         except FileExistsError:
             continue
@@ -148,5 +150,5 @@ def _own(folder: Path) -> Path | None:
 def _is_dead(file: Path) -> bool:
     try:
         return process_of(json.loads(file.read_text(encoding="utf-8"))).has_ended() is True
-    except FileNotFoundError:  # given up in this moment: look again, or leave it
-        return False
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return False  # given up in this moment, or not readable, so that nothing is certain

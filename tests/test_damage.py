@@ -1,5 +1,6 @@
 """Stored results that are not what was written are noticed, set aside, and computed again."""
 
+import json
 import os
 import random
 import shutil
@@ -8,9 +9,12 @@ from types import SimpleNamespace
 import pytest
 from cells import CALLS, Listener, make_conf, make_images, product, settings, start
 
+from benchmark import making
 from benchmark.damage import Damaged
+from benchmark.errors import BadInput
 from benchmark.run import run
 from benchmark.summary import per_image
+from benchmark.writers import this_process
 
 COUNT = 6
 
@@ -106,5 +110,36 @@ def test_damage_in_files_of_another_process_is_refused_and_its_folder_named(made
     run(settings(place, "shards=2", "shard=0"), Listener())
     [writer] = place.glob("results/*/*/*/writers/*")
     flip(writer / "heatmaps.jsonl", 9)
-    with pytest.raises(Damaged, match=f"remove {writer} first"):
+    with pytest.raises(Damaged, match=f"remove {writer}, and give the command that made it again"):
         run(settings(place, "shards=2", "shard=1"), Listener())
+
+
+@pytest.mark.parametrize("name", ["heatmaps.f32", "heatmaps.jsonl"])
+def test_damage_is_noticed_where_nobody_knows_whether_the_writer_lives(made, place, name):
+    """As after a reboot, or elsewhere: the one that was killed may be at work still."""
+    folder, _ = files_of(made, place)
+    owner = folder / ".owner-0"
+    owner.write_text(json.dumps(this_process()._replace(machine="another boot")._asdict()))
+    flip(folder / name, 5)
+    with pytest.raises(Damaged, match=f"given again once no process writes there and {owner} is r"):
+        start(place)
+    owner.unlink()
+    again, listener = start(place)
+    assert len(listener.warnings) == 1
+    assert product(again.folder.path) == made.files
+
+
+def test_results_that_are_gone_are_no_damage(made, place, monkeypatch):
+    """Moved away in the midst of a run, whose next line makes the folder anew."""
+    folder, _ = files_of(made, place)
+    score = making.score
+
+    def moved(*given, **more):
+        values = score(*given, **more)
+        folder.rename(place / "elsewhere")
+        return values
+
+    monkeypatch.setattr(making, "score", moved)
+    with pytest.raises((BadInput, OSError), match=r"was removed while|No such file"):
+        start(place, "metric=[insertion,deletion_normalised]")
+    assert not (folder / "settings.json").exists()

@@ -1,8 +1,11 @@
 """Experiments: the cells of a table as one sweep, and the table beside the published values."""
 
+import dataclasses
 import io
 import json
 import re
+import shutil
+import subprocess
 from types import SimpleNamespace as Some
 
 import cells
@@ -19,6 +22,7 @@ from benchmark.datasets.selection import choose
 from benchmark.errors import BadInput
 from benchmark.experiment import read
 from benchmark.experiment_table import caption, print_table, write_table
+from benchmark.formats import latex
 from benchmark.layout import entries, order
 from benchmark.records import RunFolder
 from benchmark.report import sources
@@ -244,6 +248,39 @@ def test_every_format_is_written_and_says_what_it_is_of(composed, tmp_path):
     assert f"{row['value']:.4f}" == value
     assert (row["n"], row["published"], row["state"]) == (8, "0.25", "done")
     assert len(str(row["commit"])) == 40
+
+
+PAGE = r"""\documentclass[twocolumn]{article}
+\usepackage[margin=0.75in]{geometry}
+\usepackage{booktabs,graphicx}
+\begin{document}
+\input{two}
+\end{document}
+"""
+
+
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="there is no LaTeX")
+@pytest.mark.parametrize("copies", [1, 6])
+def test_in_latex_a_table_fits_on_the_page_however_many_columns_it_has(composed, tmp_path, copies):
+    columns = {
+        f"{name} of {copy}": column
+        for copy in range(copies)
+        for name, column in composed.experiment.columns.items()
+    }
+    wide = dataclasses.replace(composed.experiment, columns=columns)
+    found = [
+        each._replace(column=f"{each.column} of {copy}")
+        for copy in range(copies)
+        for each in entries(composed.experiment, collect(composed))
+    ]
+    (tmp_path / "two.tex").write_text(latex(wide, found, ["a % b_c & λ1 < ε² ≈ 3 – all"]))
+    (tmp_path / "page.tex").write_text(PAGE)
+    done = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "page"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    assert "Overfull" not in done.stdout
 
 
 def test_a_table_of_another_format_is_refused(composed, tmp_path):

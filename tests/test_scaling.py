@@ -159,6 +159,14 @@ def test_what_takes_longest_is_the_bottleneck(changed, bottleneck):
     assert rows[0][2] == bottleneck
 
 
+def test_where_a_workers_own_sum_is_the_longest_its_largest_part_is_the_bottleneck():
+    parts = dict.fromkeys(scaling_model.waits(SWEEP, WHOLE, 1), 0.0)
+    parts |= {"passes": 0.03, "starts of jobs": 0.89, "appends": 0.54, "decoding": 1.42}
+    assert scaling_model.hours(parts) == pytest.approx(1.46)
+    assert scaling_model.bottleneck(parts) == "starts of jobs"
+    assert scaling_model.bottleneck(parts | {"decoding": 1.47}) == "decoding"
+
+
 def test_no_number_of_workers_is_faster_than_the_longest_job_or_the_file_system():
     slow = dataclasses.replace(SWEEP, syncs=0.001)
     for sweep in (SWEEP, slow):

@@ -9,6 +9,8 @@ import cells
 import pytest
 import torch
 from cells import make_conf, make_images, start
+from omegaconf import OmegaConf
+from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
 from toys import BLACK, Flat, Tiny, classifier, images_of, no_boxes, protocol
@@ -17,12 +19,13 @@ from benchmark import plausible, selfcheck
 from benchmark.cell import Cell
 from benchmark.config import load
 from benchmark.constant_scores import constant_scores
-from benchmark.curves import Area
+from benchmark.curves import Area, Order
 from benchmark.interfaces import BadInput, Item, Scores, Truth
 from benchmark.items import check_heatmaps, check_item
 from benchmark.models import Activation
 from benchmark.summary import per_image
 from metrics.deletion_insertion import Deletion, Insertion
+from metrics.least_relevant_first import LeastRelevantFirst
 from metrics.relevance_gain import RelevanceGain
 
 
@@ -132,8 +135,37 @@ def test_a_network_that_cannot_be_scored_is_refused_by_what_is_wrong(then, messa
 def test_probabilities_of_classes_that_do_not_exclude_each_other_are_refused_too():
     sigmoid = {"activation": Activation.sigmoid}
     with pytest.raises(BadInput, match="leave out its last sigmoid"):
-        check(Bright(torch.sigmoid), **sigmoid)
+        check(Bright(lambda logits: logits.sigmoid().repeat(1, 8)), classes=16, **sigmoid)
     assert not check(Bright(), **sigmoid)["judged"]
+
+
+def test_of_few_such_classes_logits_may_lie_between_0_and_1_and_it_is_only_said():
+    found = check(Bright(torch.sigmoid), activation=Activation.sigmoid)
+    assert "all logits are between 0 and 1" in plausible.warning(found)
+    assert "all logits are between" in plausible.of_rows(found, [])
+    assert plausible.warning(check(Bright(), activation=Activation.sigmoid)) == ""
+
+
+def test_a_network_that_knows_no_score_of_the_baseline_is_no_reason_to_stop():
+    class Standardised(Bright):
+        def forward(self, images):
+            return (
+                super().forward(images) + 0 * (images / images.std((1, 2, 3), keepdim=True)).sum()
+            )
+
+    found = check(Standardised(), baseline=Flat(0.0))
+    assert found["score_on_baseline"] is None
+    assert "on the baseline not a number" in plausible.told(json.loads(json.dumps(found)))
+
+
+def test_every_image_that_is_looked_at_has_to_be_one_that_the_network_can_take():
+    class Mislabelled(Few):
+        def load(self, image_id, size):
+            item = super().load(image_id, size)
+            return item._replace(label=7) if image_id == "10" else item
+
+    with pytest.raises(BadInput, match="10 has the label 7"):
+        check(Bright(), data=Mislabelled())
 
 
 def test_a_network_is_not_judged_by_images_that_show_another_class_too():
@@ -186,6 +218,23 @@ def test_the_areas_under_a_constant_score_are_that_score(rule, activation):
     cell = cell_of(Bright(), metrics=metrics, activation=activation)
     batch = Cell.batch_of(cell, [Few().load("0", 32)], {})
     assert list(constant_scores(cell, batch)) == ["deletion", "insertion", "gain"]
+
+
+@pytest.mark.parametrize("rule", Area)
+@pytest.mark.parametrize("order", Order)
+@pytest.mark.parametrize("res", [2, 5, 7, 14])
+def test_no_metric_of_curves_is_refused_whatever_the_steps_leave_over(rule, order, res):
+    made = protocol(area=rule.name, order=order.name)
+    metrics = {
+        "deletion": Deletion(made),
+        "insertion": Insertion(made),
+        "lerf": LeastRelevantFirst(made),
+        "gain": RelevanceGain(made),
+    }
+    cell = cell_of(Bright(), metrics=metrics)
+    cell.settings.res = res
+    batch = Cell.batch_of(cell, [Few().load("0", 32)], {})
+    assert list(constant_scores(cell, batch)) == list(metrics)
 
 
 class TwiceTheArea(Deletion):
@@ -251,6 +300,10 @@ def test_where_nothing_is_stated_more_must_be_right_than_by_guessing(classes, en
     assert plausible.warning(found_of(0, 15, classes)) == ""  # too few to tell
 
 
+def test_where_there_is_one_class_nothing_can_be_guessed():
+    assert plausible.warning(found_of(16, 16, classes=1)) == ""
+
+
 def test_networks_that_are_not_judged_are_not_warned_about():
     assert plausible.warning(found_of(0, 100, stated=0.8, judged=False)) == ""
     assert plausible.of_rows({}, [{"predicted": 1, "label": 0}] * 100) == ""
@@ -263,19 +316,38 @@ def test_under_an_attack_the_classes_before_it_count():
 
 
 def test_the_embedded_weights_and_torchvisions_state_their_accuracy():
-    def stated(found, **model):
-        given = SimpleNamespace(model=load("model=squeezenet1_1").model)
+    def stated(found, choice="squeezenet1_1", **model):
+        given = SimpleNamespace(model=load(f"model={choice}").model)
         for name, value in model.items():
             given.model[name] = value
         return selfcheck._stated_accuracy(
             SimpleNamespace(settings=given, model=SimpleNamespace(weights=found))
         )
 
-    assert stated("scenes_vgg.safetensors") == pytest.approx(0.976)
+    assert stated("scenes_vgg.safetensors", "scenes_vgg") == pytest.approx(0.976)
     assert stated("squeezenet1_1.safetensors") == pytest.approx(0.58178)
     assert stated("torchvision IMAGENET1K_V1", weights="IMAGENET1K_V1") == pytest.approx(0.58178)
     assert stated("mine.pth", weights="mine.pth") is None
     assert stated("RANDOM WEIGHTS", weights="random") is None
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"architecture": "vit_small_patch16_224"},
+        {"architecture": "resnet50"},
+        {"architecture": "resnet50", "weights": "IMAGENET1K_V1"},
+        {},
+    ],
+)
+def test_nothing_is_known_of_the_weights_of_a_users_own_model(tmp_path, given):
+    save_file({"a": torch.zeros(1)}, tmp_path / "own.safetensors", {"test_accuracy": "93.4%"})
+    own = tmp_path / "own.pth"
+    torch.save({"a": torch.zeros(1)}, own)
+    settings = SimpleNamespace(model=OmegaConf.create({"_target_": "mine.Model", **given}))
+    for weights in ("scenes_vgg.safetensors", str(own), str(tmp_path / "own.safetensors")):
+        cell = SimpleNamespace(settings=settings, model=SimpleNamespace(weights=weights))
+        assert selfcheck._stated_accuracy(cell) is None
 
 
 # In a run

@@ -320,6 +320,14 @@ def test_files_of_a_process_elsewhere_are_left_alone(tmp_path):
         assert writer
 
 
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 1}'])
+def test_files_whose_owner_cannot_be_read_are_left_alone(tmp_path, text):
+    """As after a power cut, if the system has kept the name and lost the content."""
+    (tmp_path / ".owner-3").write_text(text)
+    with writing(tmp_path, shared=False) as writer:
+        assert writer
+
+
 def test_a_process_is_told_from_another_of_its_number():
     here = this_process()
     assert here.has_ended() is False
@@ -429,6 +437,20 @@ def test_a_claim_grows_while_it_is_done_sooner_than_it_is_meant_to_last(tmp_path
     assert sizes == [2, 4, 8, 16]
     slow = claims_in(tmp_path / "slow", pace=replace(PACE, seconds=0))
     assert [len(slow.take(ids, 2)) for _ in range(3)] == [2, 2, 2]
+
+
+def test_a_claim_does_not_grow_while_a_process_waits_for_others(tmp_path):
+    file = claim(tmp_path, this_process(), ["a"])
+    mine = claims_in(tmp_path)
+    for _ in range(20):
+        assert mine.take(lacking("a"), 2) == []
+    file.unlink()
+    assert len(mine.take(lacking("abcdefgh"), 2)) == 2
+
+
+def test_a_process_of_this_machine_that_hangs_is_taken_over_too(tmp_path):
+    claim(tmp_path, this_process(), ["a"], age=PACE.silent + 1)
+    assert claims_in(tmp_path).take(lacking("a"), 1) == ["a"]
 
 
 def test_a_living_process_shows_it_and_leaves_no_claim(tmp_path):
