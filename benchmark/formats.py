@@ -18,8 +18,13 @@ from benchmark.layout import Entry, Style, grid, headings_of
 _TEX = {"\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}"}
 _TEX |= {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "^": r"\textasciicircum{}"}
 _TEX |= {"<": "$<$", ">": "$>$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "×": r"$\times$"}
-_TEX |= {"λ": r"$\lambda$", "α": r"$\alpha$", "β": r"$\beta$", "τ": r"$\tau$", "·": r"$\cdot$"}
-_TEX |= {"²": "$^2$", "−": "$-$", "–": "--", "≈": r"$\approx$"}
+_TEX |= {"²": "$^2$", "−": "$-$", "–": "--", "≈": r"$\approx$", "·": r"$\cdot$"}
+_TEX |= {"≤": r"$\le$", "≥": r"$\ge$", "±": r"$\pm$", "∞": r"$\infty$"}
+_GREEK = (
+    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau phi "
+    "chi psi omega"
+)
+_TEX |= dict(zip("αβγδεζηθικλμνξπρστφχψω", (rf"$\{name}$" for name in _GREEK.split()), strict=True))
 
 MARKDOWN = Style(
     bold="**{}**".format,
