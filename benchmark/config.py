@@ -182,6 +182,8 @@ def _without_hydra() -> Iterator[None]:
 
 def settings_of(config: DictConfig, hydra: DictConfig) -> Settings:
     """Check a composed configuration and type it; ``hydra`` is Hydra's own node."""
+    if not _is_count(config.get("n")):
+        raise BadInput(f"n={config.n} is no number of images: a whole one from 1 on, or null")
     if lost := [key for key in OF_EXPERIMENTS if key in config and "experiment" not in config]:
         raise BadInput(f"{lost[0]}={config[lost[0]]} is for experiments: add +experiment=...")
     try:
@@ -204,6 +206,10 @@ def settings_of(config: DictConfig, hydra: DictConfig) -> Settings:
             _check_texts(key, node)
     settings: Settings = _checked(Settings, values, "", {})
     return settings
+
+
+def _is_count(value: object) -> bool:
+    return value is None or (type(value) is int and value >= 1)
 
 
 def folder_of(hydra: DictConfig) -> str:

@@ -43,7 +43,10 @@ LATEX = Style(
         if lines[1:]
         else lines[0]
     ),
-    text=lambda text: "".join(_TEX.get(letter, letter) for letter in text),
+    # Two hyphens, as of an option, would become a dash.
+    text=lambda text: "".join(_TEX.get(each, each) for each in text.replace("--", "\0")).replace(
+        "\0", "-{}-"
+    ),
 )
 # The difference below the published value, not beside it: five resolutions fit on a page.
 NARROW_LATEX = LATEX._replace(

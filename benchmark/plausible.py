@@ -72,10 +72,16 @@ def told(checked: Mapping[str, Any]) -> str:
     constant = f"{', '.join(checked['constant'])} exact" if checked["constant"] else "no curves"
     return (
         f"self-check on {checked['images']} images: the same answers twice, "
-        f"{accuracy if checked['labelled'] else 'no labels'}; score "
+        f"{accuracy if checked['labelled'] else 'no labels'}{_of_first(checked) or ';'} score "
         f"{_score(checked['score_on_image'])}, on the baseline "
         f"{_score(checked['score_on_baseline'])}; of a constant score: {constant}"
     )
+
+
+def _of_first(checked: Mapping[str, Any]) -> str:
+    """Name the images that the scores are of, where they are not all."""
+    shown = checked.get("shown", min(4, checked["images"]))  # of logs that do not say it
+    return f"; of the first {shown}:" if shown < checked["images"] else ""
 
 
 def _score(value: float | None) -> str:

@@ -78,6 +78,7 @@ def self_check(cell: Cell, ids: Sequence[str]) -> dict[str, Any]:
         "classes": len(model.class_names),
         "stated_accuracy": _stated_accuracy(cell),
         "judged": _may_be_judged(model, items),
+        "shown": len(few),  # of which the two scores are means
         "in_unit_range": _in_unit_range(logits),
         "score_on_image": on_image,
         "score_on_baseline": on_baseline,

@@ -14,7 +14,7 @@ from PIL import Image
 from wandb.plot.custom_chart import CustomChart
 
 from benchmark.claims import CLAIMS
-from benchmark.collect import runtime_means
+from benchmark.collect import State, runtime_means
 from benchmark.curve_figures import curve_figure, image_curves
 from benchmark.errors import BadInput, UnreadableImage
 from benchmark.experiment import Composed
@@ -125,7 +125,8 @@ def log_experiment(run: wandb.Run, composed: Composed, table: Table) -> None:
     )
     run.summary["caption"] = notes
     left_out = []
-    for group in of_experiment(composed, cells).groups:
+    done = any(cell.state is State.done for cell in cells)
+    for group in of_experiment(composed, cells).groups if done else []:
         try:
             run.log(_figures(group))
         except (BadInput, UnreadableImage, OSError) as error:  # the table is there without

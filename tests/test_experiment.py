@@ -22,7 +22,7 @@ from benchmark.datasets.selection import choose
 from benchmark.errors import BadInput
 from benchmark.experiment import read
 from benchmark.experiment_table import caption, print_table, write_table
-from benchmark.formats import latex
+from benchmark.formats import LATEX, latex
 from benchmark.layout import entries, order
 from benchmark.records import RunFolder
 from benchmark.report import sources
@@ -257,6 +257,17 @@ PAGE = r"""\documentclass[twocolumn]{article}
 \input{two}
 \end{document}
 """
+
+
+@pytest.mark.parametrize("given_n", ["two", "0", "-3", "2.5", "true"])
+def test_a_number_of_images_that_is_none_is_refused_by_its_name(place, given_n):
+    composed = read("two", given(place, f"n={given_n}"), str(place / "conf"))
+    with pytest.raises(BadInput, match=f"n={given_n} is no number of images".replace("t", "[tT]")):
+        collect(composed)
+
+
+def test_in_latex_an_option_keeps_its_two_hyphens():
+    assert LATEX.text("m --multirun a---b") == "m -{}-multirun a-{}--b"
 
 
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="there is no LaTeX")

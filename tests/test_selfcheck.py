@@ -90,7 +90,8 @@ def test_a_sound_network_passes_and_its_accuracy_and_scores_are_those_of_the_ima
     black = torch.tensor([1.0, -2.0]).softmax(0)  # what Bright says of nothing
     assert found["score_on_baseline"] == pytest.approx(float(black.mean()))
     assert json.loads(json.dumps(found)) == found
-    assert "13 of 16 labelled right" in plausible.told(found)
+    assert "13 of 16 labelled right; of the first 4: score 0." in plausible.told(found)
+    assert "4 of 4 labelled right; score 0." in plausible.told(check(Bright(), ids=IDS[:4]))
 
 
 def test_images_without_labels_are_checked_but_for_the_accuracy():

@@ -255,6 +255,10 @@ def test_an_experiments_table_is_logged_with_its_numbers_and_its_figures(
         if not each.startswith(("method", "metric", "res="))
     ]
     composed = read("two", given, str(place.path / "conf"))
+    empty = tmp_path / "empty"  # where no cell is done, as where all have failed
+    nothing = read("two", [*given, f"results='{empty / 'results'}'"], str(place.path / "conf"))
+    assert "offline" in log_table(tracked(empty, group=None), nothing)
+    assert set(read_back(empty).tables["cells"]["state"]) == {"missing"}
     for row, column in composed.experiment.cells():
         settings = composed.settings(row, column)
         assert settings.wandb.group == "two", "cells are grouped by their experiment"
