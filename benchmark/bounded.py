@@ -1,4 +1,4 @@
-"""A limit to the time that a method may take, so that one image cannot hold up the others."""
+"""A limit to the time that a method may take, so that one that hangs does not hold up a sweep."""
 
 from __future__ import annotations
 
@@ -6,50 +6,18 @@ import faulthandler
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 from benchmark.errors import BadInput
-from benchmark.interfaces import Item
 
+AGAIN = 1.0  # seconds after which it rings once more, should what is bounded have swallowed it
 GRACE = 60.0  # seconds after the limit in which a method has to come back to Python
 
 
-_LATE = "took longer than timeout="  # how the reason begins by which an image is left out
-
-
-class TookTooLong(Exception):
-    """What was bounded has not ended in its time."""
-
-
-class Limit:
-    """Which images a run leaves out because its method takes too long for them."""
-
-    def __init__(self, seconds: float | None) -> None:
-        self._seconds = seconds
-        self._suspects: set[str] = set()  # of batches that took too long
-        self.late: dict[str, str] = {}  # image id -> why it is left out
-
-    def passed(self, ids: Sequence[str]) -> None:
-        """Take note of a batch that took too long: one image is left out, several are suspects."""
-        if len(ids) == 1:
-            self.late[ids[0]] = f"{_LATE}{self._seconds:g} seconds"
-        else:
-            self._suspects.update(ids)
-
-    def apart(self, group: Sequence[Item]) -> Iterator[list[Item]]:
-        """Divide a batch so that each suspect is by itself."""
-        for item in group:
-            if item.id in self._suspects:
-                yield [item]
-        if others := [item for item in group if item.id not in self._suspects]:
-            yield others
-
-
-def is_late(reason: str) -> bool:
-    """Whether the reason by which some run left out an image is that it took too long."""
-    return reason.startswith(_LATE)
+class TookTooLong(BaseException):
+    """What was bounded has not ended in its time; like KeyboardInterrupt not to be swallowed."""
 
 
 @contextmanager
@@ -60,7 +28,7 @@ def bounded(seconds: float | None) -> Iterator[None]:
     seconds ends the process, with the stack on standard error.
 
     Raises:
-        TookTooLong: it does.
+        TookTooLong: it does; also at its end, where it went on all the same.
         BadInput: there are no alarms here: on Windows, or in a thread.
     """
     if seconds is None:
@@ -71,18 +39,30 @@ def bounded(seconds: float | None) -> Iterator[None]:
         or threading.current_thread() is not threading.main_thread()
     ):
         raise BadInput("timeout needs a process of its own on a system with alarms: leave it null")
+    rung = over = False
 
     def ring(number: int, frame: FrameType | None) -> None:
+        nonlocal rung
         del number, frame
-        raise TookTooLong
+        if not over:
+            rung = True
+            raise TookTooLong
 
-    before = signal.signal(signal.SIGALRM, ring)
-    # The stream that is there from the beginning: others may not have a file behind them.
-    faulthandler.dump_traceback_later(seconds + GRACE, exit=True, file=sys.__stderr__ or sys.stderr)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    before = signal.getsignal(signal.SIGALRM)
     try:
-        yield
+        try:
+            signal.signal(signal.SIGALRM, ring)
+            # The stream that is there from the beginning: others may not have a file behind them.
+            faulthandler.dump_traceback_later(
+                seconds + GRACE, exit=True, file=sys.__stderr__ or sys.stderr
+            )
+            signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN)
+            yield
+        finally:
+            over = True
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         faulthandler.cancel_dump_traceback_later()
         signal.signal(signal.SIGALRM, before)
+    if rung:
+        raise TookTooLong

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from benchmark.bounded import is_late
 from benchmark.cell import CHOOSES_IMAGES, CHOOSES_WEIGHTS, Cell, architecture, plain_node
 from benchmark.config import LABEL, PREDICTED, Settings
 from benchmark.model_sources import RANDOM
@@ -56,13 +53,13 @@ def caption(cell: Cell) -> dict[str, str]:
 
 
 def warnings(
-    cell: Cell, skipped: Mapping[str, str], *, unfooled: int, constant: int, implausible: str
+    cell: Cell, skipped: int, *, unfooled: int, constant: int, implausible: str
 ) -> list[str]:
     """Say what a reader of the row must not overlook.
 
     Args:
         cell: what was run.
-        skipped: images that were left out, and why.
+        skipped: images that could not be read.
         unfooled: attacked images that kept their class.
         constant: images whose heatmap has the same value in every cell.
         implausible: what is odd about the network's accuracy, if anything.
@@ -70,14 +67,8 @@ def warnings(
     found = []
     if cell.model.weights == RANDOM:
         found.append(f"{RANDOM}: this network was never trained; its numbers mean nothing")
-    late = sum(map(is_late, skipped.values()))
-    if unread := len(skipped) - late:
-        found.append(f"{unread} of the chosen images could not be read: skipped")
-    if late:
-        found.append(
-            f"{late} of the chosen images are left out, for which the method takes longer than "
-            f"timeout={cell.settings.timeout:g}: the numbers are of the others"
-        )
+    if skipped:
+        found.append(f"{skipped} of the chosen images could not be read: skipped")
     if unfooled:
         found.append(
             f"{unfooled} of the attacked images kept their class: they are no adversarial ones"

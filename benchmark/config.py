@@ -56,7 +56,7 @@ class Settings:
     target: str  # the class to explain: predicted, label, or a class's number
     seed: int
     batch_size: int  # images explained together
-    timeout: float | None  # seconds for an image after which it is left out
+    timeout: float | None  # seconds for an image after which a method has failed
     shards: int  # parts of the images, for as many processes
     shard: int | None  # which of them to explain, from 0 on; None: there is one
     claims: DictConfig  # how processes on one cell keep out of each other's way

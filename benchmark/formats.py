@@ -18,6 +18,7 @@ from benchmark.layout import Entry, Style, grid, headings_of
 _TEX = {"\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}"}
 _TEX |= {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "^": r"\textasciicircum{}"}
 _TEX |= {"<": "$<$", ">": "$>$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "×": r"$\times$"}
+_TEX |= {"\0": "{}"}  # between two hyphens, which would become a dash
 _TEX |= {"²": "$^2$", "−": "$-$", "–": "--", "≈": r"$\approx$", "·": r"$\cdot$"}
 _TEX |= {"≤": r"$\le$", "≥": r"$\ge$", "±": r"$\pm$", "∞": r"$\infty$"}
 _GREEK = (
@@ -44,9 +45,7 @@ LATEX = Style(
         else lines[0]
     ),
     # Two hyphens, as of an option, would become a dash.
-    text=lambda text: "".join(_TEX.get(each, each) for each in text.replace("--", "\0")).replace(
-        "\0", "-{}-"
-    ),
+    text=lambda text: "".join(_TEX.get(each, each) for each in re.sub("-(?=-)", "-\0", text)),
 )
 # The difference below the published value, not beside it: five resolutions fit on a page.
 NARROW_LATEX = LATEX._replace(

@@ -13,20 +13,12 @@ from benchmark.bounded import TookTooLong, bounded
 from benchmark.cell import Cell
 from benchmark.devices import clock, peak_memory, reset_peak_memory
 from benchmark.images import resize_heatmaps
-from benchmark.interfaces import Batch, Item
+from benchmark.interfaces import BadInput, Batch, Item
 from benchmark.items import check_heatmaps
 from benchmark.known_curves import in_order, score, stacked
 from benchmark.records import RunFolder
 from benchmark.stages import Stage
 from benchmark.survival import ENDS
-
-
-class Late(Exception):
-    """The method has not explained these images within ``timeout``."""
-
-    def __init__(self, ids: Sequence[str]) -> None:
-        super().__init__(f"{len(ids)} images took too long")
-        self.ids = list(ids)
 
 
 class Making:
@@ -74,8 +66,7 @@ class Making:
         """Explain and score images, as far as that is not done.
 
         Raises:
-            BadInput: a method's output cannot be used.
-            Late: the method took longer than ``timeout`` seconds per image; nothing was kept.
+            BadInput: a method's output cannot be used, or it took longer than ``timeout`` allows.
         """
         group = self._attack(clean)
         known = self.explained.rows
@@ -115,7 +106,10 @@ class Making:
             with bounded(None if limit is None else limit * len(batch.ids)):
                 heatmaps = self._checked(self.cell.method(model, batch), batch)
         except TookTooLong as error:
-            raise Late(batch.ids) from error
+            raise BadInput(
+                f"method={self.cell.settings.choices['method']} took longer than timeout={limit:g} "
+                f"seconds for each of {', '.join(batch.ids)}: give it more, or look why"
+            ) from error
         seconds = clock(model) - started
         forward, backward = model.forward_passes.tolist(), model.backward_passes.tolist()
         with torch.no_grad():

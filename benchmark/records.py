@@ -33,7 +33,7 @@ class Outcome(NamedTuple):
     """What one start completed: which images, which stages, and how to present them."""
 
     manifest: str  # the file with the images' ids
-    skipped: dict[str, str]  # id -> why it was left out
+    skipped: dict[str, str]  # id -> why it could not be read
     heatmaps: str  # the stage of the heatmaps that were scored
     stages: dict[str, str]  # metric -> the name of its stage
     higher_is_better: dict[str, bool]  # metric -> what its value means
@@ -52,7 +52,7 @@ class Part(NamedTuple):
     title: str
     done: int  # images of the whole cell that are done
     chosen: int  # and that there are
-    skipped: dict[str, str]  # id -> why it was left out
+    skipped: dict[str, str]  # id -> why it could not be read
 
 
 class RunFolder:
@@ -187,7 +187,7 @@ class RunFolder:
         return [(start, end) for _, start, end in found]
 
     def skipped(self) -> dict[str, str]:
-        """Read which images some start left out, and why."""
+        """Read which images some start could not read, and why."""
         known: dict[str, str] = {}
         for entry in (each for lines in self._read("log.jsonl") for each in lines):
             known |= entry.get("skipped", {})

@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 from benchmark import captions, loading, plausible
-from benchmark.bounded import Limit, is_late
 from benchmark.cell import Cell
 from benchmark.claims import Claims, Pace
 from benchmark.config import Settings, build
 from benchmark.damage import Damaged, set_aside
 from benchmark.identity import environment
 from benchmark.interfaces import BadInput, UnreadableImage
-from benchmark.making import Late, Making
+from benchmark.making import Making
 from benchmark.pass_sizes import free_memory, halve, is_out_of_memory
 from benchmark.records import PART, SETTINGS, Outcome, Part, RunFolder, now
 from benchmark.resolution import native_resolution
@@ -49,7 +48,6 @@ def run(settings: Settings, watcher: Watcher) -> tuple[RunFolder, Outcome | Part
         BadInput: a setting, the data, the model or a method's output cannot be used.
     """
     say: Callable[[str], None] = watcher.warn
-    limit = Limit(settings.timeout)
     while True:
         cell = Cell.open(settings, say)
         native = native_resolution(cell.method, cell.model)
@@ -58,28 +56,24 @@ def run(settings: Settings, watcher: Watcher) -> tuple[RunFolder, Outcome | Part
         cell.folder.claim(cell.identity)
         try:
             with cell.folder.shared(always=settings.part.shards > 1) as folder:
-                return cell.folder, _complete(cell, folder, watcher, limit)
-        except (
-            Late
-        ) as error:  # the network, which was left in the midst of its work, is loaded anew
-            limit.passed(error.ids)
+                return cell.folder, _complete(cell, folder, watcher)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
             whole, half = cell.model.pass_batch, halve(settings, cell.model)
-            # Other sums are rounded otherwise: what follows has a key, and a folder, of its own.
-            watcher.warn(f"out of memory: {half} images pass at once from here on, not {whole}")
+        # Other sums are rounded otherwise, so what follows has a key, and a folder, of its own.
+        watcher.warn(f"out of memory: {half} images pass at once from here on, not {whole}")
         say = _nothing
         del cell
         free_memory()
 
 
-def _complete(cell: Cell, folder: RunFolder, watcher: Watcher, limit: Limit) -> Outcome | Part:
+def _complete(cell: Cell, folder: RunFolder, watcher: Watcher) -> Outcome | Part:
     """Do what is missing, and what is damaged once more, where no other process writes it."""
     known: set[str] = set()
     while True:
         try:
-            return _Run(cell, folder, watcher, limit).complete()
+            return _Run(cell, folder, watcher).complete()
         except Damaged as damage:
             if damage.place != folder.place or damage.stage in known:
                 raise
@@ -96,8 +90,8 @@ def _nothing(_message: str) -> None:
 class _Run:
     """One start of a cell: what it has found, and what it does about it."""
 
-    def __init__(self, cell: Cell, folder: RunFolder, watcher: Watcher, limit: Limit) -> None:
-        self.cell, self.folder, self.watcher, self.limit = cell, folder, watcher, limit
+    def __init__(self, cell: Cell, folder: RunFolder, watcher: Watcher) -> None:
+        self.cell, self.folder, self.watcher = cell, folder, watcher
         self.making = Making(cell, folder)
         self.skipped: dict[str, str] = {}  # image id -> why
         self.start = ""  # what the log calls it
@@ -145,21 +139,17 @@ class _Run:
             self.cell.dataset, ids, self.cell.model.input_size, 2 * size, self._skip
         )
         for group in loading.grouped(stream, size):
-            for part in self.limit.apart(group):
-                self.making.make(part)
-                self.watcher.advance(len(part))
+            self.making.make(group)
+            self.watcher.advance(len(group))
 
     def _lacking(self, ids: Iterable[str]) -> dict[str, set[str]]:
-        """Name the stages that images lack, where they do and can be had."""
+        """Name the stages that images lack, where they do and the image can be read."""
         return self.making.lacking(each for each in ids if each not in self.skipped)
 
     def _unchanged(self, chosen: Sequence[str]) -> list[str]:
         """Drop unreadable images; refuse results that were made from other images."""
         ids = []
         for image_id in chosen:
-            if image_id in self.limit.late:
-                self._skip(image_id, self.limit.late[image_id])
-                continue
             try:
                 self._check_images([image_id])
                 ids.append(image_id)
@@ -169,12 +159,11 @@ class _Run:
 
     def _check_images(self, ids: Sequence[str]) -> None:
         """Refuse results that were made from other images than are here."""
+        explained, attacked = self.making.explained.rows, self.making.attacked.rows
         for image_id in ids:
             if image_id in self.making.known:
                 continue
-            known = self.making.explained.rows.get(image_id) or self.making.attacked.rows.get(
-                image_id
-            )
+            known = explained.get(image_id) or attacked.get(image_id)
             if known and known["digest"] != self.cell.dataset.digest(image_id):
                 raise BadInput(
                     f"{image_id} or its annotation has changed since {self.folder.path} "
@@ -190,11 +179,9 @@ class _Run:
     def _finish(self, chosen: Sequence[str]) -> Outcome | Part:
         """Say what is there: all images, if every other shard's are, or a part of them."""
         self.making.refresh()
-        unread = self.folder.skipped()  # or late, for the starts that have those shards
+        unread = self.folder.skipped()  # by the starts that have those shards
         for image_id in self._lacking(chosen):
-            if is_late(unread.get(image_id, "")):
-                self.skipped[image_id] = unread[image_id]
-            elif image_id in unread:
+            if image_id in unread:
                 try:
                     self.cell.dataset.load(image_id, self.cell.model.input_size)
                 except UnreadableImage as error:
@@ -207,9 +194,7 @@ class _Run:
         done_ids = [each for each in chosen if each not in self.skipped]
         self._check_images(done_ids)  # those of other processes too
         if not done_ids:
-            late = [f"{each} {why}" for each, why in self.skipped.items() if is_late(why)]
-            why = f"is left: {late[0]}" if late else "can be read"
-            raise BadInput(f"none of the {len(chosen)} chosen images {why}")
+            raise BadInput(f"none of the {len(chosen)} chosen images can be read")
         rows = [self.making.explained.rows[each] for each in done_ids]
         outcome = Outcome(
             manifest=self.folder.write_manifest(done_ids),
@@ -225,7 +210,7 @@ class _Run:
             caption=captions.caption(self.cell),
             warnings=captions.warnings(
                 self.cell,
-                self.skipped,
+                len(self.skipped),
                 unfooled=sum(not row.get("fooled", True) for row in rows),
                 constant=sum(row.get("constant", False) for row in rows),
                 implausible=plausible.of_rows(self.checks, rows),

@@ -23,6 +23,24 @@ def test_what_takes_longer_is_stopped_and_what_does_not_is_left_alone():
         time.sleep(0.001)
 
 
+def test_what_swallows_the_alarm_and_goes_on_has_taken_too_long_all_the_same():
+    def stubborn():
+        try:
+            while True:
+                time.sleep(0.001)
+        except BaseException:
+            return "half of it"
+
+    with pytest.raises(TookTooLong), bounded(0.02):
+        stubborn()
+    with pytest.raises(TookTooLong), bounded(0.02):
+        try:
+            while True:
+                time.sleep(0.001)
+        except Exception:  # which it is not
+            pass
+
+
 def test_afterwards_there_is_neither_an_alarm_nor_anyone_who_waits_for_it():
     before = signal.getsignal(signal.SIGALRM)
     for limit in (0.01, 60.0):

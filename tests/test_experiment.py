@@ -267,7 +267,7 @@ def test_a_number_of_images_that_is_none_is_refused_by_its_name(place, given_n):
 
 
 def test_in_latex_an_option_keeps_its_two_hyphens():
-    assert LATEX.text("m --multirun a---b") == "m -{}-multirun a-{}--b"
+    assert LATEX.text("m --multirun a---b") == "m -{}-multirun a-{}-{}-b"
 
 
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="there is no LaTeX")
