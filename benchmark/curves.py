@@ -161,7 +161,9 @@ def curve(model: Classifier, batch: Batch, heatmaps: Tensor, walk: Walk) -> Curv
             if isinstance(substrate, Imputer):
                 images = substrate.fill(model, batch, row, shown.view_as(kept))
             else:
-                images = composite(batch.images[row], hidden[row], kept)
+                first, last = part.start // len(counts), (part.stop - 1) // len(counts)
+                whose = slice(first, last + 1) if first == last else row  # one is not copied
+                images = composite(batch.images[whose], hidden[whose], kept)
             scores.append(model.scores(images, batch.targets[row]))
     return Curve(torch.cat(scores).view(len(batch.ids), -1), counts / (res * res))
 

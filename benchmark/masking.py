@@ -156,7 +156,8 @@ class Objective:
         for part in chunks(self.points, self.model.pass_batch):
             inputs = self._shown(term, masks, rows, shares[part])
             if self.noise is not Noise.none:
-                inputs = inputs + self.noise_scale * normal(sources, *inputs.shape[1:])
+                noise = normal(sources, *inputs.shape[1:]).mul_(self.noise_scale)
+                inputs = inputs.add_(noise)
             repeated = rows.repeat_interleave(inputs.shape[1])
             yield self._scores(inputs.flatten(0, 1), repeated).view(len(rows), -1)
 

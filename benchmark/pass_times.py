@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -42,18 +43,20 @@ class Best(NamedTuple):
     both_batch: int
 
 
-def of_classifier(model: ImageClassifier, images: Tensor, repeats: int) -> PassTime:
+def of_classifier(
+    model: ImageClassifier, images: Tensor, repeats: int, series: float = 0.0
+) -> PassTime:
     """Time passes of images [B, 3, H, W] in [0, 1] through a classifier, padding and all."""
 
     def passed(images: Tensor) -> Tensor:
         model.begin_count(len(images))
         return model(images)
 
-    return _timed(model, passed, images, repeats)
+    return _timed(model, passed, images, repeats, series)
 
 
 def by_size(
-    model: ImageClassifier, images: Tensor, batches: Sequence[int], repeats: int
+    model: ImageClassifier, images: Tensor, batches: Sequence[int], repeats: int, series: float
 ) -> Iterator[Size]:
     """Time passes of every size; larger ones than fit into a GPU's memory are left out.
 
@@ -65,7 +68,8 @@ def by_size(
         model: the classifier.
         images: [N, 3, H, W] in [0, 1], taken again where a pass is larger.
         batches: images in a pass.
-        repeats: timed passes of each size, after one that warms up; the fastest counts.
+        repeats: timed series of passes of each size, after what warms up; the fastest counts.
+        series: seconds of passes one after the other, at least one: methods go on for minutes, too.
     """
     network: nn.Module | None = None
     for batch in sorted(batches):
@@ -76,8 +80,8 @@ def by_size(
                 network = _in_precision(model.network, shown.dtype)
             yield Size(
                 batch,
-                classifier=of_classifier(model, several, repeats),
-                bare=_bare(model, network, shown, repeats),
+                classifier=of_classifier(model, several, repeats, series),
+                bare=_bare(model, network, shown, repeats, series),
             )
         except torch.OutOfMemoryError:
             if batch == min(batches):
@@ -92,32 +96,46 @@ def best(sizes: Sequence[Size]) -> Best:
     return Best(PassTime(forward.bare.forward, both.bare.both), forward.batch, both.batch)
 
 
-def _bare(model: ImageClassifier, network: nn.Module, images: Tensor, repeats: int) -> PassTime:
+def _bare(
+    model: ImageClassifier, network: nn.Module, images: Tensor, repeats: int, series: float
+) -> PassTime:
     with allowed(on=model.precision is Precision.tf32):
-        return _timed(model, network, images, repeats)
+        return _timed(model, network, images, repeats, series)
 
 
 def _timed(
-    model: ImageClassifier, passed: Callable[[Tensor], Tensor], images: Tensor, repeats: int
+    model: ImageClassifier,
+    passed: Callable[[Tensor], Tensor],
+    images: Tensor,
+    repeats: int,
+    series: float,
 ) -> PassTime:
     with torch.no_grad():
-        forward = _fastest(model, passed, images, repeats)
-    both = _fastest(model, passed, images.clone().requires_grad_(), repeats)
+        forward = _fastest(model, passed, images, repeats, series)
+    both = _fastest(model, passed, images.clone().requires_grad_(), repeats, series)
     return PassTime(forward / len(images), both / len(images))
 
 
 def _fastest(
-    model: ImageClassifier, passed: Callable[[Tensor], Tensor], images: Tensor, repeats: int
+    model: ImageClassifier,
+    passed: Callable[[Tensor], Tensor],
+    images: Tensor,
+    repeats: int,
+    series: float,
 ) -> float:
-    """Seconds of the fastest of some passes, after one that warms up."""
-    seconds = []
-    for _ in range(repeats + 1):
+    """Seconds of a pass in the fastest of some series, after one that warms up."""
+
+    def seconds(passes: int) -> float:
         started = clock(model)
-        logits = passed(images)
-        if logits.requires_grad:
-            torch.autograd.grad(logits.sum(), images)
-        seconds.append(clock(model) - started)
-    return min(seconds[1:])
+        for _ in range(passes):
+            logits = passed(images)
+            if logits.requires_grad:
+                torch.autograd.grad(logits.sum(), images)
+        return (clock(model) - started) / passes
+
+    seconds(1)
+    count = max(1, math.ceil(series / seconds(1))) if series else 1
+    return min(seconds(count) for _ in range(repeats))
 
 
 def _shown(model: ImageClassifier, images: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from benchmark.models import ImageClassifier
 from benchmark.pass_times import Best, Size, best, by_size
 from benchmark.runtime import time_calls
 
+LONGEST_SERIES = 600.0  # seconds
 SHARED = ("model", "dataset", "device", "attack", "target", "seed")  # by all that is timed
 
 
@@ -61,7 +62,8 @@ class Timing:
 
     batches: list[int]  # images in a pass
     precisions: list[str]  # whose passes are timed besides those of the model's own
-    repeats: int  # timed passes of each size and kind
+    repeats: int  # timed series of passes of each size and kind
+    series: float  # seconds of passes one after the other, as a method makes them
     methods: list[str]  # each a name and the overrides that hold for it alone
     metrics: list[str]  # timed together, each curve made once
     timed: int  # calls of each method, and of the metrics
@@ -73,6 +75,10 @@ class Timing:
         for name in ("repeats", "timed", "rounds"):
             if getattr(self, name) < 1:
                 raise BadInput(f"speed.{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 < self.series <= LONGEST_SERIES:
+            raise BadInput(
+                f"speed.series must be above 0 and up to {LONGEST_SERIES} s, got {self.series}"
+            )
         if twice := [each for each in self.methods if self.methods.count(each) > 1]:
             raise BadInput(f"speed.methods names {twice[0]!r} twice")
         if empty := [each for each in self.methods if not each.split() or "=" in each.split()[0]]:
@@ -107,7 +113,7 @@ class Timing:
             random = cell.model.weights == RANDOM
             calibrated = calibrate(cell.model, batch.images) if random else 0
             sizes[precision] = []
-            for size in by_size(cell.model, batch.images, self.batches, self.repeats):
+            for size in by_size(cell.model, batch.images, self.batches, self.repeats, self.series):
                 sizes[precision].append(size)
                 done(f"{precision}, passes of {size.batch}: {size.bare.both:.3g} s/image")
         return Speeds(

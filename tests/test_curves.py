@@ -24,7 +24,7 @@ from toys import (
 
 from benchmark.config import build, load
 from benchmark.curves import Area, Order, area, curve, removal_order, removed_counts
-from benchmark.images import composite, upsample
+from benchmark.images import composite, generators, normal, upsample
 from benchmark.interfaces import BadInput
 from benchmark.substrates import Blur, MeanColour, RiseBlur
 from metrics.deletion_insertion import Deletion, Insertion
@@ -588,3 +588,18 @@ def test_the_named_protocols_are_those_of_the_protocol_page(named, name):
 
 def test_black_is_the_toys_default_on_both_sides():
     assert protocol().deletion_substrate == protocol().insertion_substrate == BLACK
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_noise_is_what_each_generator_draws_alone_whatever_the_threads(threads):
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        sources = generators(torch.tensor([5, 3, 5]), torch.device("cpu"))
+        first, second = (normal(sources, 2, 3, 7) for _ in range(2))
+    finally:
+        torch.set_num_threads(before)
+    for row, seed in enumerate((5, 3, 5)):
+        source = torch.Generator().manual_seed(seed)
+        for noise in (first, second):
+            assert torch.equal(noise[row], torch.randn(2, 3, 7, generator=source))
