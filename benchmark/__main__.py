@@ -14,7 +14,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from benchmark.config import Settings, one_line, plain, prepare, settings_of
+from benchmark.advice import one_line
+from benchmark.config import Settings, plain, prepare, settings_of
 from benchmark.errors import BadInput, UnreadableImage
 from benchmark.experiment import cell_of
 from benchmark.gpus import take_gpu
@@ -111,7 +112,7 @@ def main() -> int:
     except Stopped as signal:
         print(f"benchmark: stopped by {signal}; the same command continues here", file=sys.stderr)
         return AGAIN
-    except Exception as error:
+    except Exception as error:  # of a lost job a launcher may raise anything; no other is swallowed
         if not ShowTable.is_away():
             raise
         text = (str(error).strip().splitlines() or [""])[0]

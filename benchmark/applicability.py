@@ -14,7 +14,8 @@ from pathlib import Path
 
 import torch
 
-from benchmark.config import build, load
+from benchmark.building import build
+from benchmark.config import load
 from benchmark.errors import BadInput
 from benchmark.files import write_whole
 from benchmark.interfaces import Batch, Truth

@@ -13,7 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from benchmark.attack import Attack
-from benchmark.config import LABEL, PREDICTED, Resize, Settings, build, plain
+from benchmark.building import build
+from benchmark.config import LABEL, PREDICTED, Resize, Settings, plain
 from benchmark.curves import Imputer, Protocol
 from benchmark.downloads import one_at_a_time
 from benchmark.files import file_digest

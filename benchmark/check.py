@@ -22,8 +22,9 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmark import baselines, measured
+from benchmark.building import build
 from benchmark.check_formats import FORMATS, NOTE, headline, lines, notes
-from benchmark.config import build, composed, places, whole
+from benchmark.config import composed, places, whole
 from benchmark.errors import BadInput
 from benchmark.experiment import read
 from benchmark.files import check_endings, write_whole

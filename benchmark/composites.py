@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from benchmark.config import build
+from benchmark.building import build
 from benchmark.curves import Protocol, curve
 from benchmark.figure_parts import Run, Shared
 from benchmark.interfaces import BadInput, Batch, Dataset, Item

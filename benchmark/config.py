@@ -1,39 +1,34 @@
-"""Typed configuration: YAML composed by Hydra, checked at the door, turned into objects."""
+"""Typed configuration: YAML composed by Hydra, and the settings of one run, checked at the door."""
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import importlib.util
 import json
-import re
-import typing
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, cast
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from benchmark.advice import one_line
+from benchmark.building import check_texts, checked
 from benchmark.errors import BadInput
-from benchmark.resolvers import ABOUT, CONF, register_resolvers
-from benchmark.setting_values import check_text, check_value
+from benchmark.resolvers import CONF, register_resolvers
 from benchmark.shards import Shard
 from benchmark.torchvision_configs import TorchvisionConfigs
 
 GROUPS = ("method", "model", "dataset", "protocol", "attack")
 OF_EXPERIMENTS = ("experiment", "n", "cell")  # what a sweep's table is made of, which no cell sees
 
-# Hydra's launchers for other processes, and the extra of pyproject.toml that each is in.
-EXTRAS = {"joblib": "joblib", "submitit_slurm": "slurm", "ray": "ray"}
 PREDICTED, LABEL = "predicted", "label"  # targets that differ from image to image
 LONGEST = 86_400  # seconds of a time limit: a day
 Resize = Enum("Resize", "refuse area bilinear")
@@ -203,8 +198,8 @@ def settings_of(config: DictConfig, hydra: DictConfig) -> Settings:
             text = one_line(error)
             raise BadInput(text if key in text else f"{key}: {text}") from error
         if key not in ("overrides", "again"):  # what they came to is among the other values
-            _check_texts(key, node)
-    settings: Settings = _checked(Settings, values, "", {})
+            check_texts(key, node)
+    settings: Settings = checked(Settings, values, "", {})
     return settings
 
 
@@ -230,37 +225,6 @@ def plain(settings: Settings) -> dict[str, Any]:
     return values
 
 
-def build(node: DictConfig, key: str) -> Any:
-    """Make the object that a node's ``_target_`` names, out of the node's other values.
-
-    Nested nodes with a ``_target_`` are built first. The target has to be a dataclass: its fields
-    are the schema, so a wrong type, an unknown key and a missing value are refused by name. The key
-    is where the node stands, empty for the whole of a file.
-
-    Raises:
-        BadInput: with the key, such as ``method.res``, what came and what was expected.
-    """
-    _check_texts(key, node)
-    try:
-        values = _items(node) if isinstance(node, DictConfig) else {}
-    except OmegaConfBaseException as error:  # what a value refers to is not there
-        raise BadInput(one_line(error)) from error
-    values.pop(ABOUT, None)
-    target = values.pop("_target_", None)
-    if not isinstance(target, str):
-        raise BadInput(f"{key} needs a _target_, the dataclass it stands for; got {_short(node)}")
-    prefix = f"{key}." if key else ""
-    built = {
-        name: build(value, f"{prefix}{name}")
-        for name, value in values.items()
-        if isinstance(value, DictConfig) and "_target_" in value
-    }
-    try:
-        return _checked(_find(target, key), values, prefix, built)
-    except OmegaConfBaseException as error:  # a value within a value is missing
-        raise BadInput(one_line(error)) from error
-
-
 def prepare() -> None:
     """Register what the YAML files use; may be called again.
 
@@ -277,125 +241,3 @@ def prepare() -> None:
             )
     register_resolvers()
     Plugins.instance().register(TorchvisionConfigs)
-
-
-def one_line(error: BaseException) -> str:
-    """Say in one line what OmegaConf or Hydra said in several."""
-    if isinstance(error, MissingConfigException) and "/" in str(error.missing_cfg_file):
-        group, _, choice = str(error.missing_cfg_file).rpartition("/")
-        return _missing(group, choice, error.options)
-    text = str(error)
-    if lacking := re.match(r"Interpolation key 'method\.(\w+)' not found", text):
-        return f"a setting is taken from method.{lacking[1]}, which this method has not"
-    if several := re.match(r"Ambiguous value for argument '(\+*([\w/]+).*?)'\n", text):
-        asked, key = several.groups()
-        if key == "metric":
-            return f"{asked}: several metrics are a list, metric=[{asked.partition('=')[2]}]"
-        return f"{asked}: for a run of each type python -m benchmark --multirun {asked} ..."
-    if text.startswith("Could not override 'experiment'"):
-        _, _, asked = text.rpartition("use ")
-        return f"{asked[1:]}: type python -m benchmark --multirun {asked}"
-    for advice in ("Config search path:", "To append to your config"):
-        text, _, _ = text.partition(advice)
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    keys = [line.partition(":")[2].strip() for line in lines if line.startswith("full_key:")]
-    text = " ".join(line for line in lines if not line.startswith(("full_key:", "object_type=")))
-    _, _, text = text.rpartition("while resolving interpolation: ")
-    key = keys[0] if keys else ""
-    return f"{key}: {text}" if key and key not in text else text
-
-
-def _missing(group: str, choice: str, options: Sequence[str] | None) -> str:
-    """Say what there is instead of a choice."""
-    if group == "hydra/launcher" and choice in EXTRAS:
-        return f'hydra/launcher={choice} comes with pip install -e ".[{EXTRAS[choice]}]"'
-    also = " or any classifier of torchvision" if group == "model" else ""
-    # Of a list, as of metrics, Hydra does not say what there is.
-    known = options or sorted(each.stem for each in (CONF / group).glob("*.yaml"))
-    return f"there is no {group}={choice}: choose one of {', '.join(known)}{also}"
-
-
-def _check_texts(key: str, value: Any) -> None:
-    check_text(key, _plain(OmegaConf.to_container(value) if OmegaConf.is_config(value) else value))
-
-
-def _plain(value: Any) -> Any:
-    """Leave out what is said of a method to people, which may have lines."""
-    if not isinstance(value, dict):
-        return value
-    return {name: _plain(each) for name, each in value.items() if name != ABOUT}
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 100 else f"{text[:100]}..."
-
-
-def _items(node: DictConfig) -> dict[str, Any]:
-    return {str(key): node[key] for key in node if not OmegaConf.is_missing(node, key)}
-
-
-def _find(target: str, key: str) -> type:
-    module, _, name = target.rpartition(".")
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise BadInput(f"{key}._target_={target} cannot be imported: {error}") from error
-    if not (isinstance(found, type) and dataclasses.is_dataclass(found)):
-        raise BadInput(f"{key}._target_={target} is not a dataclass")
-    return found
-
-
-def _checked(cls: type, values: dict[str, Any], prefix: str, built: dict[str, Any]) -> Any:
-    """Validate values against the fields of a dataclass and make one."""
-    hints = typing.get_type_hints(cls)
-    names = [field.name for field in dataclasses.fields(cls) if field.init]
-    if unknown := [name for name in values if name not in names]:
-        raise BadInput(
-            f"{prefix}{unknown[0]} is not a setting of {cls.__name__}; it has {', '.join(names)}"
-        )
-    if missing := [
-        field.name
-        for field in dataclasses.fields(cls)
-        if field.init
-        and field.name not in values
-        and field.default is field.default_factory is dataclasses.MISSING
-    ]:
-        raise BadInput(f"{prefix}{missing[0]} is missing: {cls.__name__} needs a value for it")
-    plain = {name: value for name, value in values.items() if _is_plain(hints[name])}
-    for name, value in plain.items():
-        if isinstance(hints[name], type) and issubclass(hints[name], Enum):
-            choices = [choice.name for choice in hints[name]]
-            if not isinstance(value, hints[name]) and value not in choices:
-                raise BadInput(f"{prefix}{name}={value} is none of {', '.join(choices)}")
-        check_value(f"{prefix}{name}", value, hints[name])
-    schema = dataclasses.make_dataclass("Schema", [(name, hints[name]) for name in plain])
-    try:
-        node = OmegaConf.merge(OmegaConf.structured(schema), plain)
-        typed = OmegaConf.to_container(node)
-    except OmegaConfBaseException as error:
-        raise BadInput(prefix + one_line(error)) from error
-    for name, value in cast(dict[str, Any], typed).items():
-        check_value(f"{prefix}{name}", value, hints[name])  # a text may have become a number
-    rest = {name: built.get(name, value) for name, value in values.items() if name not in plain}
-    for name, value in rest.items():
-        if name not in built and not _is_node(hints[name], value):
-            raise BadInput(
-                f"{prefix}{name} needs a _target_, the dataclass it stands for; got {_short(value)}"
-            )
-    return cls(**cast(dict[str, Any], typed), **rest)
-
-
-def _is_node(hint: Any, value: Any) -> bool:
-    """Whether a value is the node, or the absence of one, that a field takes as it is."""
-    if hint is DictConfig:
-        return isinstance(value, DictConfig)
-    return hint == (DictConfig | None) and (value is None or isinstance(value, DictConfig))
-
-
-def _is_plain(hint: Any) -> bool:
-    """Whether OmegaConf can check values of this type."""
-    arguments = typing.get_args(hint)
-    if typing.get_origin(hint) in (typing.Union, UnionType, list, dict):
-        return all(_is_plain(each) for each in arguments if each is not NoneType)
-    return hint in (int, float, str, bool) or (isinstance(hint, type) and issubclass(hint, Enum))

@@ -15,15 +15,8 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from benchmark.config import (
-    Settings,
-    composed,
-    folder_of,
-    one_line,
-    places,
-    settings_of,
-    whole,
-)
+from benchmark.advice import one_line
+from benchmark.config import Settings, composed, folder_of, places, settings_of, whole
 from benchmark.errors import BadInput
 
 Average = Enum("Average", "images classes")

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torchvision.models import list_models
 
+from benchmark.building import build
 from benchmark.cell import Cell
-from benchmark.config import build, load
+from benchmark.config import load
 from benchmark.devices import clock
 from benchmark.errors import BadInput, UnreadableImage
 from benchmark.figure_parts import COLOUR_OF, CURVES, INCHES, draw_axes, overlay, without_ticks

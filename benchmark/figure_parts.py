@@ -17,7 +17,7 @@ from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
-from benchmark.config import build
+from benchmark.building import build
 from benchmark.errors import BadInput
 from benchmark.records import Outcome, RunFolder
 from benchmark.stages import Row, Stage

@@ -20,7 +20,8 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmark import captions, trust
-from benchmark.config import build, one_line
+from benchmark.advice import one_line
+from benchmark.building import build
 from benchmark.consistency import CHANCE_OF_AR, chance_of_nr, consistency
 from benchmark.constructed_maps import WRONG, ConstructedMaps
 from benchmark.errors import BadInput, UnreadableImage

@@ -15,7 +15,8 @@ from typing import TypedDict
 import torch
 from filelock import FileLock
 
-from benchmark.config import Settings, build
+from benchmark.building import build
+from benchmark.config import Settings
 from benchmark.devices import device_name, device_of
 from benchmark.files import write_whole
 from benchmark.interfaces import BadInput

@@ -8,9 +8,10 @@ from typing import NamedTuple
 import torch
 from rich.table import Table
 
+from benchmark.building import build
 from benchmark.cell import Cell
 from benchmark.collect import Collected, State, collect
-from benchmark.config import Settings, build, load
+from benchmark.config import Settings, load
 from benchmark.experiment import Composed
 from benchmark.interfaces import BadInput, Batch
 from benchmark.known_curves import score_all

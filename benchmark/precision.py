@@ -20,9 +20,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from benchmark.advice import one_line
+from benchmark.building import build
 from benchmark.captions import caption
 from benchmark.cell import Cell
-from benchmark.config import build, composed, one_line
+from benchmark.config import composed
 from benchmark.contenders import facts_of
 from benchmark.devices import device_name
 from benchmark.errors import BadInput, UnreadableImage

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 from benchmark import captions, loading, plausible
+from benchmark.building import build
 from benchmark.cell import Cell
 from benchmark.claims import Claims, Pace
-from benchmark.config import Settings, build
+from benchmark.config import Settings
 from benchmark.damage import Damaged, set_aside
 from benchmark.identity import environment
 from benchmark.interfaces import BadInput, UnreadableImage

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
+from benchmark.building import build
 from benchmark.captions import caption
 from benchmark.cell import Cell
-from benchmark.config import Settings, build
+from benchmark.config import Settings
 from benchmark.devices import clock, device_name, peak_memory, reset_peak_memory
 from benchmark.identity import environment
 from benchmark.interfaces import BadInput, Batch

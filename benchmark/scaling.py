@@ -17,7 +17,8 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.table import Table
 
-from benchmark.config import build, one_line
+from benchmark.advice import one_line
+from benchmark.building import build
 from benchmark.errors import BadInput
 from benchmark.files import check_endings, write_whole
 from benchmark.resolvers import CONF

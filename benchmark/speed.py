@@ -20,8 +20,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
+from benchmark.advice import one_line
 from benchmark.alternation import by_name, in_turn, run_in
-from benchmark.config import build, one_line
+from benchmark.building import build
 from benchmark.errors import BadInput, UnreadableImage
 from benchmark.files import check_endings, write_whole
 from benchmark.resolvers import CONF

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from benchmark.building import build
 from benchmark.calibration import calibrate
 from benchmark.cell import Cell
-from benchmark.config import Settings, build, load
+from benchmark.config import Settings, load
 from benchmark.interfaces import BadInput, Batch
 from benchmark.known_curves import score_all
 from benchmark.model_sources import RANDOM

@@ -19,7 +19,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.config import build, load
+from benchmark.building import build
+from benchmark.config import load
 from benchmark.errors import BadInput
 from benchmark.experiment import Composed, read
 from benchmark.experiment_table import Table

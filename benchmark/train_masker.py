@@ -19,7 +19,9 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from benchmark import loading
-from benchmark.config import build, composed, one_line
+from benchmark.advice import one_line
+from benchmark.building import build
+from benchmark.config import composed
 from benchmark.devices import device_of
 from benchmark.interfaces import BadInput, Dataset
 from benchmark.masker import find_maps

@@ -18,8 +18,10 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmark import captions
+from benchmark.advice import one_line
+from benchmark.building import build
 from benchmark.cell import Cell
-from benchmark.config import build, load, one_line
+from benchmark.config import load
 from benchmark.constructed_maps import BLURRED, CAUSE, WRONG, ConstructedMaps
 from benchmark.files import write_whole
 from benchmark.images import chunks

@@ -12,10 +12,11 @@ from toys import Additive, Constant, Recorder, Smooth, Tiny, classifier, images_
 
 from benchmark import plan, tables
 from benchmark.attack import MIFGSM
+from benchmark.building import build
 from benchmark.captions import caption
 from benchmark.cell import Cell
 from benchmark.composites import composites
-from benchmark.config import build, load
+from benchmark.config import load
 from benchmark.curve_figures import curve_figure
 from benchmark.errors import BadInput
 from benchmark.figure_parts import ALIKE, CURVES, Wanted, shared

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from test_config import CHOICES, compose
 
-from benchmark.config import build, composed, settings_of
+from benchmark.building import build
+from benchmark.config import composed, settings_of
 from benchmark.devices import device_of
 from benchmark.errors import BadInput
 from benchmark.setting_values import check_text, check_value

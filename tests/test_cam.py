@@ -10,8 +10,9 @@ from torch.nn import functional
 from toys import BLACK, Flat, Recorder, batch_of, classifier, explain, images_of
 
 from benchmark.attribution import Score
+from benchmark.building import build
 from benchmark.cam_layer import averaged_layer, cam_maps
-from benchmark.config import build, load
+from benchmark.config import load
 from benchmark.interfaces import BadInput
 from methods.cam import CAM
 from methods.gradcam import GradCAM

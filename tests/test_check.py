@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from benchmark import baselines, check, records, timed_pair
-from benchmark.config import build, composed
+from benchmark.building import build
+from benchmark.config import composed
 from benchmark.errors import BadInput
 from benchmark.lines import append_line, read_lines
 from benchmark.regression import Verdict, judge

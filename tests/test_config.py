@@ -11,7 +11,8 @@ from cells import ROOT, environment
 from omegaconf import OmegaConf
 
 from benchmark import config, resolvers
-from benchmark.config import Resize, Settings, build, load
+from benchmark.building import build
+from benchmark.config import Resize, Settings, load
 from benchmark.errors import BadInput
 from benchmark.substrates import Blur
 

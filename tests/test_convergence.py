@@ -11,7 +11,8 @@ from toys import BLACK, Constant, Quadratic, Smooth, batch_of, classifier, expla
 
 from benchmark import convergence
 from benchmark.attribution import Score
-from benchmark.config import build, load
+from benchmark.building import build
+from benchmark.config import load
 from benchmark.convergence import needed, summarise, trace
 from benchmark.convergence_figures import convergence_figure
 from benchmark.mask_descent import LineSearch
@@ -230,7 +231,7 @@ def test_the_command_prints_a_table_and_writes_figure_and_numbers(tmp_path, monk
     ("arguments", "message"),
     [
         (["method=gradcam", "res=14", "dataset.limit=1"], "method=gradcam shows no iterations"),
-        (["method=igoss"], "there is no method=igoss"),
+        (["method=igoss"], "there is no method=igoss: did you mean igos or "),
         (["method=igos", "--write", "way.txt"], r"end in .png, .jpg, .pdf, .svg, .csv"),
     ],
 )

@@ -22,7 +22,8 @@ from toys import (
     protocol,
 )
 
-from benchmark.config import build, load
+from benchmark.building import build
+from benchmark.config import load
 from benchmark.curves import Area, Order, area, curve, removal_order, removed_counts
 from benchmark.images import composite, generators, normal, upsample
 from benchmark.interfaces import BadInput

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmark.config import build
+from benchmark.building import build
 from benchmark.config import load as settings
 from benchmark.downloads import ONLY_WEIGHTS, one_at_a_time, only_weights, verify
 from benchmark.errors import BadInput

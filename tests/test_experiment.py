@@ -363,7 +363,9 @@ def test_a_sweep_that_sets_what_cells_set_runs_nothing(place, tmp_path):
 
 
 def test_an_unknown_experiment_is_refused_by_the_names_there_are():
-    with pytest.raises(BadInput, match=r"there is no experiment=table9: choose one of .*table1"):
+    with pytest.raises(
+        BadInput, match=r"experiment=table9: did you mean table\d or .*There are .*table1"
+    ):
         read("table9", [])
 
 

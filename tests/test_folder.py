@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark.config import build, load
+from benchmark.building import build
+from benchmark.config import load
 from benchmark.interfaces import BadInput, UnreadableImage
 
 

@@ -21,8 +21,9 @@ from toys import (
 )
 
 from benchmark.background import Background
+from benchmark.building import build
 from benchmark.cell import Cell
-from benchmark.config import build, load
+from benchmark.config import load
 from benchmark.curves import Imputer, Order, curve
 from benchmark.imputation import NoisyLinear, Telea, interpolated
 from benchmark.interfaces import BadInput

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from benchmark import __main__ as line
 from benchmark import gpus
-from benchmark.config import one_line
+from benchmark.advice import one_line
 from benchmark.progress import unfinished
 from benchmark.stopping import AGAIN, Stopped
 from benchmark.sweep import JobFailed, ShowTable, is_away

@@ -12,7 +12,8 @@ import torch
 from toys import Recorder, Tiny, batch_of, classifier, explain, images_of
 
 import benchmark.resolvers
-from benchmark.config import build, load
+from benchmark.building import build
+from benchmark.config import load
 from benchmark.interfaces import BadInput
 from benchmark.masker import Masker, find_maps
 from benchmark.masker_files import save as save_masker

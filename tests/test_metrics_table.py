@@ -4,7 +4,8 @@ import re
 
 from cells import ROOT
 
-from benchmark.config import build, load
+from benchmark.building import build
+from benchmark.config import load
 
 
 def rows():

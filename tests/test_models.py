@@ -8,7 +8,8 @@ import torchvision
 from safetensors.torch import save_file
 from toys import Additive, Constant, NotANumber, Recorder, Tiny, batch_of, classifier, images_of
 
-from benchmark.config import build, load
+from benchmark.building import build
+from benchmark.config import load
 from benchmark.interfaces import BadInput
 from benchmark.model_sources import RANDOM, TorchvisionModel, fill, read_weights, weights_hash
 from benchmark.models import MemoryFormat, Precision

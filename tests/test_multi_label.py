@@ -12,7 +12,8 @@ from torchvision.models.vgg import VGG, make_layers
 
 from benchmark import multi_label, summary
 from benchmark.attribution import Score, gradients, target_scores
-from benchmark.config import build, load
+from benchmark.building import build
+from benchmark.config import load
 from benchmark.interfaces import BadInput
 from benchmark.model_sources import RANDOM, weights_hash
 from benchmark.models import Activation, MemoryFormat, Precision

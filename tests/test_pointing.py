@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toys import Constant, Recorder, batch_of, classifier, images_of, no_boxes
 
-from benchmark.config import build, load
+from benchmark.building import build
+from benchmark.config import load
 from benchmark.interfaces import BadInput, Truth
 from metrics.pointing import Pointing
 

@@ -13,8 +13,9 @@ from torch.nn import functional
 from toys import batch_of, classifier
 
 from benchmark import curves, images, masking
+from benchmark.building import build
 from benchmark.check import exit_code
-from benchmark.config import build, load
+from benchmark.config import load
 from benchmark.errors import BadInput
 from benchmark.masking import Noise
 from benchmark.measured import Measured

@@ -9,9 +9,10 @@ from torch import nn
 from toys import Recorder, Smooth, Tiny, batch_of, classifier, explain, images_of
 
 from benchmark.attribution import Channels, PixelAttribution
+from benchmark.building import build
 from benchmark.captions import about, title
 from benchmark.cell import Cell
-from benchmark.config import build, load
+from benchmark.config import load
 from benchmark.interfaces import BadInput
 from benchmark.substrates import MeanColour
 from methods.gradcam import GradCAM

@@ -9,7 +9,8 @@ from torch import nn
 from toys import Recorder, Smooth, Tiny, batch_of, classifier, explain, images_of
 
 from benchmark.attribution import Channels
-from benchmark.config import build, load
+from benchmark.building import build
+from benchmark.config import load
 from benchmark.interfaces import BadInput
 from benchmark.quick import quick
 from benchmark.redraw import redrawn
