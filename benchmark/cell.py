@@ -157,6 +157,18 @@ class Cell:
             identity=identity,
         )
 
+    def check_resolution(self) -> None:
+        """Refuse a method that makes heatmaps of another resolution than the settings allow.
+
+        One that says of its cells only by its heatmaps is not refused here.
+
+        Raises:
+            BadInput: with the resolutions that can be had.
+        """
+        native = native_resolution(self.method, self.model)
+        if native is not None:
+            self.settings.check_resolution(native)
+
     def batch(self, ids: Sequence[str]) -> Batch:
         """Load images of the data set by their ids, with the targets these settings ask for.
 

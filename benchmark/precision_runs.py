@@ -100,6 +100,7 @@ def compare(precisions: Precisions, given: Sequence[str], watcher: Watcher) -> F
     """
     for method in reversed(precisions.methods):  # a wrong setting is said before anything is run
         first = Cell.open(precisions.settings(method, precisions.reference, given))
+        first.check_resolution()
     if first.attack is not None:
         raise BadInput("attack=...: precisions are compared on images as they are")
     runs = _Runs(precisions, given, watcher)

@@ -16,7 +16,6 @@ from benchmark.interfaces import BadInput, UnreadableImage
 from benchmark.making import Making
 from benchmark.pass_sizes import free_memory, halve, is_out_of_memory
 from benchmark.records import PART, SETTINGS, Outcome, Part, RunFolder, now
-from benchmark.resolution import native_resolution
 from benchmark.selfcheck import self_check
 
 
@@ -51,9 +50,7 @@ def run(settings: Settings, watcher: Watcher) -> tuple[RunFolder, Outcome | Part
     say: Callable[[str], None] = watcher.warn
     while True:
         cell = Cell.open(settings, say)
-        native = native_resolution(cell.method, cell.model)
-        if native is not None:
-            settings.check_resolution(native)
+        cell.check_resolution()
         cell.folder.claim(cell.identity)
         try:
             with cell.folder.shared(always=settings.part.shards > 1) as folder:

@@ -20,7 +20,6 @@ from benchmark.interfaces import BadInput, Batch
 from benchmark.memory import return_freed_memory
 from benchmark.models import ImageClassifier
 from benchmark.records import RunFolder
-from benchmark.resolution import native_resolution
 
 
 @dataclass(frozen=True)
@@ -105,9 +104,7 @@ def measure(settings: Settings, done: Callable[[str], None]) -> tuple[RunFolder,
     """
     cell = Cell.open(settings)
     protocol: Runtime = build(settings.runtime or DictConfig({}), "runtime")
-    native = native_resolution(cell.method, cell.model)
-    if native is not None:
-        settings.check_resolution(native)
+    cell.check_resolution()
     cell.folder.claim(cell.identity)
     name = device_name(cell.model.device)
     with cell.folder.lock():

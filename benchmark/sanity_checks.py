@@ -16,7 +16,6 @@ from benchmark.images import chunks, resize_heatmaps
 from benchmark.interfaces import BadInput, Batch, Method
 from benchmark.models import ImageClassifier
 from benchmark.redraw import layers, redrawn
-from benchmark.resolution import native_resolution
 from benchmark.sanity_variants import Variant, variants
 from benchmark.similarity import Similarity, similarity
 
@@ -86,8 +85,7 @@ def resize_of(cell: Cell) -> tuple[int, str] | None:
         BadInput: they have another resolution than asked for.
     """
     settings = cell.settings
-    if (native := native_resolution(cell.method, cell.model)) is not None:
-        settings.check_resolution(native)
+    cell.check_resolution()
     return None if settings.resize is Resize.refuse else (settings.res, settings.resize.name)
 
 

@@ -434,6 +434,17 @@ def test_what_cannot_be_compared_is_refused_in_one_line(more, message, folder, m
     assert message in lines[-1]
 
 
+def test_a_second_method_of_another_resolution_is_refused_before_the_first_is_run(
+    folder, tmp_path, monkeypatch, capsys
+):
+    methods = "precision.methods=[random,'toy method.res=7']"
+    more = [methods, "precision.seeds=[]", "res=8", f"results={tmp_path / 'results'}"]
+    monkeypatch.setattr("sys.argv", ["precision", *given(folder, *more)])
+    assert precision.main() == 2
+    assert "method=toy makes 7 x 7" in capsys.readouterr().err
+    assert not (tmp_path / "results").exists()
+
+
 def test_another_kind_of_file_is_refused_before_anything_is_run(monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["precision", "--write", "precision.xls"])
     assert precision.main() == 2
