@@ -13,6 +13,8 @@ from benchmark.resolvers import CONF
 # Hydra's launchers for other processes, and the extra of pyproject.toml that each is in.
 EXTRAS = {"joblib": "joblib", "submitit_slurm": "slurm", "ray": "ray"}
 
+ALIKE = 0.7  # of difflib's ratio in [0, 1], above which a name may have been meant
+
 
 def one_line(error: BaseException) -> str:
     """Say in one line what OmegaConf or Hydra said in several."""
@@ -44,9 +46,16 @@ def _missing(group: str, choice: str, options: Sequence[str] | None) -> str:
     """Say what there is instead of a choice."""
     if group == "hydra/launcher" and choice in EXTRAS:
         return f'hydra/launcher={choice} comes with pip install -e ".[{EXTRAS[choice]}]"'
-    also = " or any classifier of torchvision" if group == "model" else ""
     # Of a list, as of metrics, Hydra does not say what there is.
     known = options or sorted(each.stem for each in (CONF / group).glob("*.yaml"))
-    near = difflib.get_close_matches(choice, known, n=3)
-    meant = f"did you mean {' or '.join(near)}? There are" if near else "choose one of"
-    return f"there is no {group}={choice}: {meant} {', '.join(known)}{also}"
+    also, others = "", list(EXTRAS) if group == "hydra/launcher" else []
+    if group == "model":
+        import torchvision  # noqa: PLC0415 - loaded by now: it was asked whether it has this one
+
+        also = " or any classifier of torchvision"
+        others = torchvision.models.list_models(module=torchvision.models)
+    names = {name.lower(): name for name in (*known, *others)}
+    near = difflib.get_close_matches(choice.lower(), names, n=3, cutoff=ALIKE)
+    meant = f"did you mean {' or '.join(names[each] for each in near)}? There are"
+    told = meant if near else "choose one of"
+    return f"there is no {group}={choice}: {told} {', '.join(known)}{also}"

@@ -50,7 +50,7 @@ def build(node: DictConfig, key: str) -> Any:
 
 
 def check_texts(key: str, value: Any) -> None:
-    """Refuse texts that no name has, anywhere in a node but in what is said to people.
+    """Refuse unprintable characters and overlong texts, but in what is said of a method to people.
 
     Raises:
         BadInput: with the key they are under.

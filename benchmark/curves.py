@@ -162,7 +162,8 @@ def curve(model: Classifier, batch: Batch, heatmaps: Tensor, walk: Walk) -> Curv
                 images = substrate.fill(model, batch, row, shown.view_as(kept))
             else:
                 first, last = part.start // len(counts), (part.stop - 1) // len(counts)
-                whose = slice(first, last + 1) if first == last else row  # one is not copied
+                # One image is mixed as it is: copies would take longer than the mixing.
+                whose = slice(first, first + 1) if first == last else row
                 images = composite(batch.images[whose], hidden[whose], kept)
             scores.append(model.scores(images, batch.targets[row]))
     return Curve(torch.cat(scores).view(len(batch.ids), -1), counts / (res * res))

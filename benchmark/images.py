@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
@@ -41,18 +40,10 @@ def generators(seeds: Tensor, device: torch.device) -> list[torch.Generator]:
 
 
 def normal(sources: list[torch.Generator], *shape: int) -> Tensor:
-    """Draw standard normal noise [len(sources), *shape], each row from a generator of its own."""
+    """Draw standard normal noise [len(sources), *shape], each row from its own generator."""
     noise = torch.empty(len(sources), *shape, device=sources[0].device)
-
-    def draw(row: int) -> None:
-        noise[row].normal_(generator=sources[row])
-
-    rows, workers = range(len(sources)), min(torch.get_num_threads(), len(sources))
-    if noise.device.type != "cpu" or workers == 1:
-        list(map(draw, rows))
-    else:  # one generator's numbers come one after the other, so a draw alone fills one core
-        with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(draw, rows))
+    for row, source in zip(noise, sources, strict=True):
+        row.normal_(generator=source)
     return noise
 
 

@@ -36,7 +36,7 @@ class Size(NamedTuple):
 
 
 class Best(NamedTuple):
-    """The limit: the bare network's fastest passes, each way in the batch that suits it best."""
+    """The limit: the bare network's fastest series, each way in the batch that suits it best."""
 
     time: PassTime
     forward_batch: int
@@ -46,7 +46,14 @@ class Best(NamedTuple):
 def of_classifier(
     model: ImageClassifier, images: Tensor, repeats: int, series: float = 0.0
 ) -> PassTime:
-    """Time passes of images [B, 3, H, W] in [0, 1] through a classifier, padding and all."""
+    """Time passes of images [B, 3, H, W] in [0, 1] through a classifier, padding and all.
+
+    Args:
+        model: the classifier.
+        images: of one pass.
+        repeats: timed series of passes of each kind; the fastest counts.
+        series: about how many seconds each lasts; 0 for a single pass.
+    """
 
     def passed(images: Tensor) -> Tensor:
         model.begin_count(len(images))
@@ -69,7 +76,8 @@ def by_size(
         images: [N, 3, H, W] in [0, 1], taken again where a pass is larger.
         batches: images in a pass.
         repeats: timed series of passes of each size, after what warms up; the fastest counts.
-        series: seconds of passes one after the other, at least one: methods go on for minutes, too.
+        series: about how many seconds of passes follow each other, as they do in a method, at least
+            one pass; how many these are is reckoned from the pass before.
     """
     network: nn.Module | None = None
     for batch in sorted(batches):

@@ -156,8 +156,8 @@ def _check_repeats(
 def _check_logits(model: ImageClassifier, logits: Tensor) -> None:
     """Refuse probabilities [B, K] in the place of logits."""
     sums_to_one = bool(((logits >= 0) & ((logits.sum(1, keepdim=True) - 1).abs() < 1e-3)).all())
-    softmax = model.activation is Activation.softmax
-    if sums_to_one if softmax else _in_unit_range(logits) and logits.shape[1] >= TELLING:
+    telling = _in_unit_range(logits) and logits.shape[1] >= TELLING
+    if sums_to_one if model.activation is Activation.softmax else telling:
         raise BadInput(
             "the model returns probabilities, of which probabilities would be taken once more: "
             f"leave out its last {model.activation.name}, so that it returns logits"

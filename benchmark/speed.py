@@ -38,6 +38,7 @@ from benchmark.speed_formats import (
     ratios_shown,
     screen,
     seconds_of,
+    timed_alike,
 )
 from benchmark.speed_run import Timing
 
@@ -132,10 +133,12 @@ def _compared(given: Sequence[str], before: Path) -> tuple[list[Shown], Document
     """Do so in another checkout and here in alternation, and compare."""
     timing, _ = settings_of(given)
     rounds = in_turn(partial(_in_checkout, given), before, timing.rounds, "--against")
-    ratios = by_name([(seconds_of(old), seconds_of(new)) for old, new in rounds], "--against")
+    passes = all(timed_alike(old, new) for old, new in rounds)
+    seconds = partial(seconds_of, passes=passes)
+    ratios = by_name([(seconds(old), seconds(new)) for old, new in rounds], "--against")
     rows = [{"what": what, **each._asdict()} for what, each in ratios.items()]
     content = {"ratios": rows, "rounds": [{"before": old, "here": new} for old, new in rounds]}
-    return [ratios_shown(ratios)], content, rows
+    return [ratios_shown(ratios, passes=passes)], content, rows
 
 
 if __name__ == "__main__":

@@ -25,11 +25,13 @@ LIMIT = (
     "and of the network alone, its weights in the pass's precision; backward: to the image"
 )
 EFFICIENCY = (
-    "passes: forward + backward, per image; limit: these, each the fastest of the network alone; "
+    "passes: forward + backward, per image; limit: these, each the fastest of the network alone, "
+    "in series of passes; "
     "efficiency: limit / seconds, above 1 where a method's passes do not lead back to the image; "
-    "memory: at most in use, on a CPU by the process so far"
+    "memory: at most in use; on a CPU that is not under Linux by the process so far"
 )
-RATIOS = "seconds per image, medians over rounds; below 1 is faster here than before"
+PASSES_APART = "passes are left out: the checkouts time them in different ways"
+RATIOS = "seconds per image, medians over rounds; below 1 is faster here than there"
 
 
 class Shown(NamedTuple):
@@ -51,6 +53,7 @@ def document(speeds: Speeds) -> Document:
         "precision": speeds.precision,
         "pass_batch": cell.model.pass_batch,
         "settings": list(cell.settings.overrides),
+        "timing": {name: getattr(speeds.timing, name) for name in ("repeats", "series", "timed")},
         "caption": {key: value for key, value in caption(cell).items() if key != "device"},
         "calibrated_layers": speeds.calibrated,
         "passes": [
@@ -85,15 +88,23 @@ def document(speeds: Speeds) -> Document:
     }
 
 
-def seconds_of(found: Document) -> dict[str, float]:
-    """Name what can be compared with another checkout's: seconds per image."""
+def timed_alike(one: Document, other: Document) -> bool:
+    """Whether passes were timed in the same way: before there were series, single ones were."""
+    return bool(one.get("timing") == other.get("timing"))
+
+
+def seconds_of(found: Document, *, passes: bool = True) -> dict[str, float]:
+    """Name what can be compared with another checkout's, seconds per image: passes, and lines."""
+    lines = {line["what"]: line["seconds"] for line in found["lines"]}
+    if not passes:
+        return lines
     own = [each for each in found["passes"] if each["precision"] == found["precision"]]
     seconds = {
         f"{named}, {kind}": min(each[key + which] for each in own)
         for kind, which in (("as methods ask for it", ""), ("alone", "_alone"))
         for named, key in (("forward pass", "forward"), ("forward + backward", "both"))
     }
-    return seconds | {line["what"]: line["seconds"] for line in found["lines"]}
+    return seconds | lines
 
 
 def passes_shown(found: Document) -> Shown:
@@ -146,8 +157,11 @@ def lines_shown(found: Document) -> Shown:
     return Shown(headings, rows, [" · ".join([*facts, place, versions]), EFFICIENCY])
 
 
-def ratios_shown(ratios: Mapping[str, Ratio]) -> Shown:
-    """Lay out how many times as long each thing takes here as in another checkout."""
+def ratios_shown(ratios: Mapping[str, Ratio], *, passes: bool = True) -> Shown:
+    """Lay out how many times as long each thing takes here as in another checkout.
+
+    ``passes`` says whether theirs are among them.
+    """
     headings = ("what", "before, s/image", "here, s/image", "ratio", "least", "most")
     rows = [
         [
@@ -158,7 +172,7 @@ def ratios_shown(ratios: Mapping[str, Ratio]) -> Shown:
         ]
         for what, each in ratios.items()
     ]
-    return Shown(headings, rows, [RATIOS])
+    return Shown(headings, rows, [RATIOS] if passes else [RATIOS, PASSES_APART])
 
 
 def commit_of(found: Document) -> str:

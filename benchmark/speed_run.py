@@ -50,6 +50,7 @@ class Speeds(NamedTuple):
     lines: list[Line]  # in the model's own precision
     calibrated: int  # layers of batch norm that were given the images' statistics
     cell: Cell
+    timing: Timing
 
     @property
     def precision(self) -> str:
@@ -78,7 +79,7 @@ class Timing:
                 raise BadInput(f"speed.{name} must be at least 1, got {getattr(self, name)}")
         if not 0 < self.series <= LONGEST_SERIES:
             raise BadInput(
-                f"speed.series must be above 0 and up to {LONGEST_SERIES} s, got {self.series}"
+                f"speed.series must be above 0 and up to {LONGEST_SERIES:g} s, got {self.series}"
             )
         if twice := [each for each in self.methods if self.methods.count(each) > 1]:
             raise BadInput(f"speed.methods names {twice[0]!r} twice")
@@ -117,9 +118,8 @@ class Timing:
             for size in by_size(cell.model, batch.images, self.batches, self.repeats, self.series):
                 sizes[precision].append(size)
                 done(f"{precision}, passes of {size.batch}: {size.bare.both:.3g} s/image")
-        return Speeds(
-            sizes, self._lines(cell, batch, methods, best(sizes[own]), done), calibrated, cell
-        )
+        lines = self._lines(cell, batch, methods, best(sizes[own]), done)
+        return Speeds(sizes, lines, calibrated, cell, self)
 
     def _lines(
         self,

@@ -231,7 +231,9 @@ def test_the_command_prints_a_table_and_writes_figure_and_numbers(tmp_path, monk
     ("arguments", "message"),
     [
         (["method=gradcam", "res=14", "dataset.limit=1"], "method=gradcam shows no iterations"),
-        (["method=igoss"], "there is no method=igoss: did you mean igos or "),
+        (["method=igoss"], "there is no method=igoss: did you mean igos"),
+        (["method=IGOS"], "there is no method=IGOS: did you mean igos"),
+        (["model=mobilnet_v2"], "there is no model=mobilnet_v2: did you mean mobilenet_v2"),
         (["method=igos", "--write", "way.txt"], r"end in .png, .jpg, .pdf, .svg, .csv"),
     ],
 )

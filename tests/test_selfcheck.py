@@ -115,10 +115,7 @@ def normalised(logits):
     ("then", "message"),
     [
         (lambda logits: logits.softmax(1), "returns probabilities.* leave out its last softmax"),
-        (
-            lambda logits: torch.full_like(logits, 0.5),
-            "returns probabilities",
-        ),  # of an untrained one
+        (lambda logits: torch.full_like(logits, 0.5), "returns probabilities"),
         (dropped, "changes when called twice: .* dropout"),
         (normalised, "logits for 0 differ by up to .* batch normalisation"),
         (lambda logits: logits * math.nan, "NaN or infinity for 0"),

@@ -339,3 +339,12 @@ def test_two_checkouts_are_compared_line_by_line(command, place, monkeypatch, ca
     }
     here, before = (pair[side]["lines"][0]["seconds"] for side in ("here", "before"))
     assert ratios["toy"]["ratio"] == here / before
+    # a checkout from before there were series times passes in another way: only calls are compared
+    earlier = {name: each for name, each in pair["before"].items() if name != "timing"}
+    assert pair["here"]["timing"] == {"repeats": 1, "series": 0.001, "timed": 1}
+    monkeypatch.setattr(speed, "in_turn", lambda *_: [(earlier, pair["here"])])
+    assert command(*given, "--against", str(cells.ROOT)) == 0
+    assert [each["what"] for each in json.loads((place / "found.json").read_text())["ratios"]] == [
+        "toy"
+    ]
+    assert "passes are left out" in capsys.readouterr().out
