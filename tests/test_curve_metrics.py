@@ -179,6 +179,18 @@ def test_under_the_igospp_area_the_last_step_of_the_reverse_order_counts_as_one(
     assert float(metric.from_curves(shown).values) == pytest.approx(expected, abs=1e-6)
 
 
+def test_differences_of_areas_are_those_of_the_protocols_rule():
+    fractions = torch.tensor([0.0, 0.25, 1.0])
+    high, low = (
+        Curve(torch.tensor([scores]), fractions) for scores in ([0.2, 0.8, 0.6], [0.5, 0.3, 0.1])
+    )
+    rules = protocol(area="right_last_one")  # the right end of the first group; then one
+    gap = float(InsertionMinusDeletion(rules).from_curves(high, low).values)
+    assert gap == pytest.approx((0.8 - 0.3) * 0.25, abs=1e-6)
+    gain = float(RelevanceGain(rules).from_curves(low, high).values)  # backwards: 0.6, 0.8, 0.2
+    assert gain == pytest.approx(0.8 * 0.75 + 0.25 - (0.3 * 0.25 + 0.75), abs=1e-6)
+
+
 # Which images have a normalised area
 
 
@@ -195,6 +207,14 @@ def test_images_that_lose_little_or_gain_have_no_value(insertion, image, substra
     assert metric.higher_is_better is insertion
 
 
+@pytest.mark.parametrize("insertion", [False, True])
+def test_exactly_the_least_difference_is_enough(insertion):
+    metric = NormalisedArea(protocol(), insertion=insertion, least=0.5)
+    ends = [0.25, 0.75] if insertion else [0.75, 0.25]
+    drawn = Curve(torch.tensor([ends]), torch.tensor([0.0, 1.0]))
+    assert float(metric.from_curves(drawn).values) == 0.5
+
+
 @pytest.mark.parametrize("least", [0.0, 1.0])
 def test_a_normalised_area_needs_some_difference(least):
     with pytest.raises(BadInput, match="least between 0 and 1"):
@@ -202,7 +222,8 @@ def test_a_normalised_area_needs_some_difference(least):
 
 
 def test_a_normalised_area_of_what_is_no_area_is_refused():
-    with pytest.raises(BadInput, match=r"use protocol\.area=trapezoid"):
+    told = r"whose last step is no score: use protocol\.area=trapezoid or another protocol$"
+    with pytest.raises(BadInput, match=told):
         NormalisedArea(protocol(area="right_last_one"), insertion=True, least=0.1)
 
 

@@ -1,6 +1,7 @@
 """Faithfulness without curves, and how simple a heatmap is: closed forms, slow loops, passes."""
 
 import math
+from dataclasses import replace
 
 import cells
 import numpy as np
@@ -29,6 +30,7 @@ from benchmark.curves import Curve
 from benchmark.hidden_parts import correlation, random_subsets, relevance_of_parts
 from benchmark.interfaces import BadInput
 from benchmark.segments import Grid, Slic
+from benchmark.substrates import MeanColour
 from metrics.complexity import Complexity
 from metrics.confidence import Change, Confidence
 from metrics.deletion_insertion import Deletion
@@ -215,6 +217,12 @@ def test_confidence_rises_where_hiding_helps(colour, expected):
     assert not DROP.higher_is_better
 
 
+def test_an_image_without_any_score_has_nothing_to_lose_or_to_win():
+    model, batch = classifier(Constant(0.0), input_size=SIZE), batch_of(images_of(1, SIZE))
+    assert value(DROP, model, batch, heatmaps_of(1, SIZE)) == [0]
+    assert value(INCREASE, model, batch, heatmaps_of(1, SIZE)) == [0]
+
+
 # Monotonicity
 
 
@@ -259,7 +267,41 @@ def test_irof_needs_a_score_to_lose():
     assert math.isnan(got)
 
 
+def test_irof_asks_for_the_least_score_of_the_whole_image_and_takes_exactly_that():
+    batch = batch_of(torch.ones(1, 3, SIZE, SIZE))
+    heatmap = torch.zeros(1, SIZE, SIZE)
+    heatmap[0, 2, 5] = 1.0
+    model = classifier(OnePixel(2, 5), input_size=SIZE)  # 0.9, and 0.1 without its pixel
+    (got,) = value(IROF(Grid(GRID), BLACK, 0.5), model, batch, heatmap)
+    assert got == pytest.approx(8 / 9 * (1 - 1 / 32), abs=1e-6)
+    half = classifier(Constant(0.5), input_size=SIZE)
+    assert float(half.scores(batch.images, batch.targets)) == 0.5
+    assert value(IROF(Grid(GRID), BLACK, 0.5), half, batch, heatmap) == [0]
+
+
 # What is shared
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda substrate: replace(CORRELATION, substrate=substrate),
+        lambda substrate: replace(INFIDELITY, substrate=substrate),
+        lambda substrate: replace(RANKS, substrate=substrate),
+        lambda substrate: replace(SQUARES, substrate=substrate),
+        lambda substrate: replace(DROP, substrate=substrate),
+    ],
+)
+def test_a_substrate_may_ask_the_classifier_for_its_mean_colour(make):
+    images, heatmaps = images_of(2, SIZE), heatmaps_of(2, 3)
+    model = classifier(Smooth(), classes=4, input_size=SIZE, mean=(0.25, 0.25, 0.25))
+    batch = batch_of(images, targets=torch.tensor([1, 2]))
+    got, expected, black = (
+        value(make(substrate), model, batch, heatmaps)
+        for substrate in (MeanColour(), Flat(0.25), BLACK)
+    )
+    assert got == expected
+    assert got != black
 
 
 def test_relevance_is_summed_over_parts_of_the_enlarged_heatmap():
@@ -321,6 +363,15 @@ def test_sparseness_and_complexity_equal_independent_formulas(values):
     gini = np.abs(sizes[:, None] - sizes).mean() / (2 * sizes.mean())
     assert value(Sparseness(), model, batch, heatmap) == pytest.approx([gini], abs=1e-9)
     assert value(Complexity(), model, batch, heatmap) == pytest.approx([entropy(sizes)], abs=1e-9)
+
+
+@pytest.mark.parametrize("metric", [Sparseness(), Complexity()], ids=["sparseness", "complexity"])
+def test_how_simple_a_heatmap_is_does_not_depend_on_its_scale(metric):
+    model, batch = classifier(Constant(0.5)), batch_of(images_of(2, SIZE))
+    heatmaps = heatmaps_of(2, 5)
+    expected = value(metric, model, batch, heatmaps)
+    for scale in (2.0**-40, 2.0**40):
+        assert value(metric, model, batch, scale * heatmaps) == pytest.approx(expected, rel=1e-12)
 
 
 # Passes, and what does not matter
@@ -395,13 +446,28 @@ def test_a_run_reads_monotonicity_off_deletion_and_explains_nothing_again(tmp_pa
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: FaithfulnessCorrelation(4, 16, 30, BLACK), "all squares but one, .*hidden=16"),
+        (lambda: FaithfulnessCorrelation(1, 1, 30, BLACK), "grid of at least 2, .*grid=1"),
+        (lambda: FaithfulnessCorrelation(4, 16, 30, BLACK), "and all squares but one, .*hidden=16"),
+        (lambda: FaithfulnessCorrelation(4, 0, 30, BLACK), "and all squares but one, .*hidden=0"),
         (lambda: FaithfulnessCorrelation(4, 5, 2, BLACK), "samples of at least 3, .*samples=2"),
+        (lambda: Infidelity(0, 1, 30, BLACK), "grid and samples of at least 1, .*grid=0"),
         (lambda: Infidelity(4, 17, 30, BLACK), "between 1 and all squares, .*hidden=17"),
         (lambda: Infidelity(4, 0, 30, BLACK), "between 1 and all squares, .*hidden=0"),
-        (lambda: IROF(Grid(4), BLACK, 0.0), "irof needs least between 0 and 1, got 0"),
+        (lambda: Infidelity(4, 5, 0, BLACK), "grid and samples of at least 1, .*samples=0"),
+        (lambda: IROF(Grid(4), BLACK, 0.0), "needs least between 0 and 1, got 0"),
+        (lambda: IROF(Grid(4), BLACK, 1.0), "needs least between 0 and 1, got 1"),
+        (lambda: MonotonicityCorrelation(1, BLACK), "needs a grid of at least 2, got 1"),
     ],
 )
 def test_settings_that_make_no_metric_are_refused(make, message):
-    with pytest.raises(BadInput, match=message):
+    with pytest.raises(BadInput, match=f"^[a-z].*{message}"):
         make()
+
+
+def test_the_least_and_the_most_that_a_metric_may_be_asked_for_are_taken():
+    for hidden in (1, GRID**2 - 1):
+        assert FaithfulnessCorrelation(GRID, hidden, 3, BLACK).hidden == hidden
+    for hidden in (1, GRID**2):
+        assert Infidelity(GRID, hidden, 1, BLACK).hidden == hidden
+    assert FaithfulnessCorrelation(2, 1, 3, BLACK).grid == MonotonicityCorrelation(2, BLACK).grid
+    assert Infidelity(1, 1, 1, BLACK).grid == 1

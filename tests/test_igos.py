@@ -27,7 +27,7 @@ from benchmark.interfaces import BadInput
 from benchmark.mask_descent import LineSearch
 from benchmark.masking import Noise
 from benchmark.substrates import Blur
-from methods.igos import IGOS
+from methods.igos import IGOS, relaxed_l1
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 QUIET = IGOS(
@@ -204,6 +204,14 @@ def test_adaptive_l1_weakens_l1_for_each_image_whose_score_has_hardly_moved():
         assert slow.divided == divided
         torch.testing.assert_close(heatmaps[row].double(), slow.heatmap, rtol=0, atol=2e-5)
         assert torch.equal(heatmaps[row], plain[row]) == (not divided)
+
+
+def test_l1_is_divided_twice_and_where_the_score_has_moved_by_no_more_than_the_bound():
+    weights = torch.tensor([6.0, 6.0, 6.0, 6.0], dtype=torch.float64)
+    moved = torch.tensor([0.001, 0.0011, 0.01, 0.0101], dtype=torch.float64)
+    for iteration in range(15):
+        expected = {7: [0.6, 6.0, 6.0, 6.0], 12: [1.2, 1.2, 1.2, 6.0]}.get(iteration, [6.0] * 4)
+        assert relaxed_l1(weights, iteration, moved).tolist() == pytest.approx(expected)
 
 
 def test_adaptive_l1_frees_a_mask_that_a_clean_search_could_not_move():
@@ -546,6 +554,11 @@ def test_how_many_images_pass_at_once_changes_no_more_than_rounding():
 def test_settings_that_mean_nothing_are_refused(changes, message):
     with pytest.raises(BadInput, match=message):
         replace(QUIET, **changes)
+
+
+def test_adaptive_l1_is_refused_where_the_search_looks_at_noisy_scores():
+    with pytest.raises(BadInput, match=r"^igos needs line_search=clean or fixed for adaptive_l1"):
+        replace(QUIET, adaptive_l1=True, line_search=LineSearch.path)
 
 
 def test_a_mask_finer_than_the_image_is_refused():

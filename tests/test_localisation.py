@@ -139,6 +139,13 @@ def test_negative_relevance_weighs_nothing():
     assert score(RelevanceMass, heatmap, truth(mask=square(0, 0, 4, 4))) == 0.75
 
 
+def test_a_little_relevance_has_its_share_as_much_has():
+    heatmap = torch.zeros(SIZE, SIZE)
+    heatmap[0, 0], heatmap[10, 10] = 3e-9, 1e-9
+    got = score(RelevanceMass, heatmap, truth(mask=square(0, 0, 4, 4)))
+    assert got == pytest.approx(0.75)
+
+
 @pytest.mark.parametrize(("row", "column", "expected"), [(1, 1, 1), (12, 12, 0)])
 def test_one_pixel_is_on_the_object_with_all_its_mass_or_with_none(row, column, expected):
     heatmap, where = torch.zeros(SIZE, SIZE), truth(mask=square(0, 0, 4, 4))

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
-from toys import BLACK, Constant, Smooth, batch_of, classifier, images_of
+from toys import BLACK, Constant, Flat, Smooth, batch_of, classifier, images_of
 
 from benchmark.attribution import Score
 from benchmark.interfaces import BadInput
 from benchmark.masking import Noise, Objective, Term, total_variation
+from benchmark.substrates import MeanColour
 from metrics.objective import MaskObjective, Part
 
 
@@ -68,13 +69,34 @@ def test_it_is_what_the_optimisers_minimise():
     torch.testing.assert_close(measured("total", heatmaps).float(), expected)
 
 
+def test_weights_of_nothing_leave_the_score_and_an_exponent_of_one_the_differences():
+    heatmaps = torch.rand(2, 4, 4, generator=torch.Generator().manual_seed(0))
+    score = measured("score", heatmaps)
+    assert torch.equal(measured("total", heatmaps, l1=0.0, tv=0.0), score)
+    down, across = (heatmaps.double().diff(dim=dim).abs().mean((1, 2)) for dim in (1, 2))
+    got = measured("roughness", heatmaps, exponent=1.0)
+    torch.testing.assert_close(got, 3.0 * (down + across))
+
+
+def test_a_baseline_may_ask_the_classifier_for_its_mean_colour():
+    model, batch = classifier(Smooth(), mean=(0.25, 0.25, 0.25)), batch_of(images_of(2))
+    heatmaps = torch.rand(2, 4, 4, generator=torch.Generator().manual_seed(0))
+    got, expected = (
+        MaskObjective(Part.score, l1=0.0, tv=0.0, tv_exponent=2.0, baseline=baseline)(
+            model, batch, heatmaps
+        ).values
+        for baseline in (MeanColour(), Flat(0.25))
+    )
+    assert torch.equal(got, expected)
+
+
 @pytest.mark.parametrize("change", [{"l1": -0.1}, {"tv": -1.0}, {"exponent": 0.5}])
 def test_weights_without_meaning_are_refused(change):
-    with pytest.raises(BadInput, match="l1 and tv of at least 0"):
+    with pytest.raises(BadInput, match=r"^objective needs l1 and tv of at least 0 and tv_exponent"):
         measured("total", torch.zeros(1, 2, 2), **change)
 
 
 @pytest.mark.parametrize("value", [-0.01, 1.01])
 def test_a_heatmap_that_is_no_mask_is_refused(value):
-    with pytest.raises(BadInput, match=r"heatmaps in \[0, 1\]"):
+    with pytest.raises(BadInput, match=r"^objective needs heatmaps in \[0, 1\]"):
         measured("total", torch.full((1, 2, 2), value))

@@ -131,6 +131,17 @@ def test_discrimination_is_the_share_of_the_relevance_on_both_and_negative_count
     heatmap[0, 0], heatmap[1, 1], heatmap[3, 6], heatmap[4, 6] = 2, 1, 1, -5
     assert score(Discrimination, heatmap, 0) == pytest.approx(3 / 4)
     assert score(PointingDiscrimination, heatmap, 0) == 1
+    assert score(Discrimination, 1e-9 * heatmap, 0) == pytest.approx(3 / 4)
+
+
+@pytest.mark.parametrize("target", [0, 1, 2])
+@pytest.mark.parametrize("kind", [Discrimination, PointingDiscrimination])
+def test_the_objects_of_all_other_classes_count_against_the_own(kind, target):
+    boxes = {0: (0, 0, 1, 7), 1: (3, 0, 4, 7), 2: (6, 0, 7, 7)}
+    for marked in boxes:
+        heatmap = torch.zeros(SIZE, SIZE)
+        heatmap[2, boxes[marked][0]] = 1
+        assert score(kind, heatmap, target, boxes) == (marked == target)
 
 
 @pytest.mark.parametrize("kind", [Discrimination, PointingDiscrimination])
