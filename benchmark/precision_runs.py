@@ -31,7 +31,7 @@ class Precisions:
     tried: list[Precision]
     slowest: float  # times the seconds of the reference's pass; what is slower still is left out
     methods: list[str]  # each with settings of its own behind it, such as "igos res=28"
-    seeds: list[str]  # of these, those that are explained with another seed, too
+    seeds: list[str]  # names: those of these methods are explained with another seed, too
     n: int  # images of the mean whose interval is the measure
     share: float  # of half that interval: a difference below it does not matter
     least: int  # images, with fewer of which nothing is told
@@ -43,10 +43,6 @@ class Precisions:
             raise BadInput(
                 f"precision.tried has to name another one than reference={self.reference.name}: "
                 + ", ".join(each.name for each in Precision)
-            )
-        if strange := [each for each in self.seeds if each not in self.methods]:
-            raise BadInput(
-                f"precision.seeds={strange}: precision.methods has {', '.join(self.methods)}"
             )
         if min(self.n, self.least) < 2 or min(self.share, self.slowest) <= 0:
             raise BadInput(
@@ -98,6 +94,8 @@ def compare(precisions: Precisions, given: Sequence[str], watcher: Watcher) -> F
     Raises:
         BadInput: a setting is wrong, the reference cannot be run, or no other precision is left.
     """
+    for name in precisions.seeds:  # one that is not compared has to be a method all the same
+        precisions.settings(name, precisions.reference, given)
     for method in reversed(precisions.methods):  # a wrong setting is said before anything is run
         first = Cell.open(precisions.settings(method, precisions.reference, given))
         first.check_resolution()
@@ -151,7 +149,7 @@ class _Runs:
                 self.left_out[each.name] = f"{method}: {error}"
         reference, images = cells[self.reference.name], whole[self.reference.name]
         again = None
-        if method in self.precisions.seeds:
+        if method.split(maxsplit=1)[0] in self.precisions.seeds:
             seed = f"seed={reference.settings.seed + 1}"
             again = self._images(self._settings(method, self.reference, seed))
         return Compared(

@@ -85,7 +85,6 @@ def comparisons_of(contenders: Sequence[Contender]) -> dict[str, pd.DataFrame]:
         )
         mean = common.mean(axis=1)
         lines = pd.DataFrame({"mean": mean, "turned": (sign * mean).round(12)})
-        lines["rank"] = lines["turned"].rank(ascending=False)
         lines[["group", "metric", "methods"]] = group, metric, len(table)
         lines["protocol"] = found[1] if (found := _PROTOCOL.search(group)) else ""
         lines["base"] = _PROTOCOL.sub("", group)
@@ -150,23 +149,32 @@ def turned_pairs(both: pd.DataFrame) -> list[tuple[int, int]]:
 
 
 def _moved(long: pd.DataFrame) -> Iterator[dict[str, object]]:
-    """Say how far each method's mean and place move between protocols."""
-    for (base, metric, method), part in long.groupby(["base", "metric", "method"], sort=False):
-        if part["protocol"].nunique() > 1:
-            low, high = int(part["mean"].to_numpy().argmin()), int(part["mean"].to_numpy().argmax())
-            values, names = part["mean"].tolist(), part["protocol"].tolist()
+    """Say how far each method's mean and place move between its protocols.
+
+    Its place is among the methods that all of these protocols have: among others it would move by
+    who is there.
+    """
+    for (base, metric), rivals in long.groupby(["base", "metric"], sort=False):
+        board = rivals.pivot(index="method", columns="protocol", values="turned")
+        for method, part in rivals.groupby("method", sort=False):
+            names, values = part["protocol"].tolist(), part["mean"].tolist()
+            if len(names) < 2:
+                continue
+            shared = board[names].dropna()
+            places = shared.rank(ascending=False).loc[method]
+            low, high = int(np.argmin(values)), int(np.argmax(values))
             yield {
                 "base": base,
                 "metric": metric,
                 "method": method,
-                "protocols": len(part),
+                "protocols": len(names),
                 "lowest": values[low],
                 "at lowest": names[low],
                 "highest": values[high],
                 "at highest": names[high],
-                "best rank": part["rank"].min(),
-                "worst rank": part["rank"].max(),
-                "methods": int(part["methods"].max()),
+                "best rank": places.min(),
+                "worst rank": places.max(),
+                "methods": len(shared),
             }
 
 

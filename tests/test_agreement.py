@@ -109,6 +109,14 @@ def test_protocols_that_turn_one_pair_of_three_have_tau_a_third():
     assert (moved["best rank"], moved["worst rank"]) == (1, 2)
 
 
+def test_a_place_is_among_the_methods_that_all_of_a_methods_protocols_have():
+    frames = comparisons_of(three() + three("rise", (0.2, 0.1, 0.3))[1:])  # a is under igos alone
+    moved = frames["methods"].set_index(["metric", "method"])
+    assert sorted({method for _, method in moved.index}) == ["b", "c"]
+    assert (moved[["best rank", "worst rank", "methods"]].loc[("deletion", "b")] == [1, 1, 2]).all()
+    assert (moved[["best rank", "worst rank", "methods"]].loc[("deletion", "c")] == [2, 2, 2]).all()
+
+
 def test_images_that_rank_methods_each_their_own_way_do_not_agree():
     rolling = [
         contender(name, insertion=np.roll([0.1, 0.2, 0.3], step)) for step, name in enumerate("abc")

@@ -309,7 +309,7 @@ def given(folder, *more):
         f"dataset.root='{folder / 'images'}'",
         f"results='{folder / 'results'}'",
         "precision.methods=[toy,random]",
-        "precision.seeds=[toy]",
+        "precision.seeds=[toy,igos]",  # igos is not compared, so there is nothing to explain again
         "precision.slowest=1000",
     ]
     return [*(each for each in usual if each.partition("=")[0] not in names), *more]
@@ -414,7 +414,7 @@ def test_a_precision_whose_run_fails_is_left_out_with_the_reason(folder, monkeyp
         (["precision.tried=[fp32]"], "precision.tried has to name another one than reference=fp32"),
         (["precision.tried=[fp64]"], "fp64"),
         (["precision.tried=[tf32]"], "nothing to compare fp32 with: tf32: precision=tf32 needs"),
-        (["precision.seeds=[igos]"], "precision.methods has toy, random"),
+        (["precision.seeds=[igoss]"], "there is no method=igoss"),
         (["precision.methods=[toy,toy]"], "name one or more, each once"),
         (["precision.methods=['toy seed=1']", "precision.seeds=[]"], "'toy seed=1' sets seed=1"),
         (["precision.methods=[nothing]", "precision.seeds=[]"], "there is no method=nothing"),
@@ -432,6 +432,12 @@ def test_what_cannot_be_compared_is_refused_in_one_line(more, message, folder, m
     lines = capsys.readouterr().err.splitlines()
     assert lines[-1].startswith("benchmark.precision: ")
     assert message in lines[-1]
+
+
+def test_a_method_with_settings_of_its_own_is_explained_with_another_seed_by_its_name(folder):
+    methods = ["precision.methods=['toy method.res=7']", "precision.tried=[fp16]"]
+    lines = precision.measured(given(folder, *methods)).tables["differences"]
+    assert set(lines["comparison"]) == {ALONE, WHOLE, SEED}
 
 
 def test_a_second_method_of_another_resolution_is_refused_before_the_first_is_run(
