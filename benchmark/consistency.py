@@ -24,7 +24,7 @@ EXACT = 50  # differences; of more, p is the normal distribution's, as it is in 
 
 
 def change_p(before: ArrayLike, after: ArrayLike) -> float:
-    """Test whether scores [N] changed: two-sided p of Wilcoxon's signed ranks, in (0, 1].
+    """Test whether scores [N] changed: two-sided p of Wilcoxon's signed ranks, in [0, 1].
 
     Differences of 0 count half for either side (scipy's ``zsplit``), so scores that stay have p 1.
     NaN with fewer than two images that have both values.

@@ -25,11 +25,15 @@ class Judged(NamedTuple):
 def threshold(values: ArrayLike, n: int, share: float) -> float:
     """Return a share of half the 95 % interval that the mean of n images would have.
 
-    share x 1.96 x s / sqrt(n), with s the standard deviation of these values [N], NaN left out.
+    share x 1.96 x s / sqrt(n), with s the standard deviation of these values [N], NaN left out: 0
+    where they are equal but for rounding, NaN for fewer than two.
     """
     present = np.asarray(values, dtype=float)
     present = present[~np.isnan(present)]
-    return share * Z * float(present.std(ddof=1)) / n**0.5 if len(present) > 1 else np.nan
+    if len(present) < 2:
+        return np.nan
+    varies = np.ptp(present.round(12)) > 0  # the deviation of equal values need not be exactly 0
+    return share * Z * float(present.std(ddof=1)) / n**0.5 if varies else 0.0
 
 
 def judge(reference: ArrayLike, other: ArrayLike, limit: float, least: int) -> Judged:

@@ -20,7 +20,7 @@ class Pair(NamedTuple):
 
     difference: Mean  # the first's value minus the second's
     sign_flip: float  # two-sided p of the mean difference, in (0, 1]
-    wilcoxon: float  # two-sided p of the signed ranks, in (0, 1]
+    wilcoxon: float  # two-sided p of the signed ranks, in [0, 1]; 0 is too small for a float
     higher: float  # share of the images where the first's value is higher; equal ones count half
     detectable: float  # difference that so many images show 4 times in 5, by one test at 5 %
 

@@ -41,7 +41,7 @@ def krippendorff(ratings: ArrayLike, level: Level) -> float:
     given = given[:, (~np.isnan(given)).sum(0) > 1]
     present = ~np.isnan(given)
     n = int(present.sum())
-    if n == 0:
+    if n == 0 or np.ptp(given[present]) == 0:  # what is left around a mean may be rounding
         return np.nan
     if level is Level.ordinal:
         ranked = np.full_like(given, np.nan)
@@ -50,8 +50,6 @@ def krippendorff(ratings: ArrayLike, level: Level) -> float:
     of_unit = present.sum(0)
     within = np.nansum((given - np.nanmean(given, axis=0)) ** 2, axis=0)
     everything = np.nansum((given - np.nanmean(given)) ** 2)
-    if everything == 0:
-        return np.nan
     return float(1 - (of_unit * within / (of_unit - 1)).sum() / n / (everything / (n - 1)))
 
 
