@@ -37,9 +37,10 @@ def per_image(
     """
     stage = stage or folder.stage
     ids = folder.ids(outcome.manifest)
-    explained = stage("heatmaps").rows
     results = ["heatmaps", *outcome.stages.values(), *([outcome.audit] if outcome.audit else [])]
-    if lost := [each for each in ids if any(each not in stage(name).rows for name in results)]:
+    found = {name: stage(name).rows for name in dict.fromkeys(results)}  # each is read once
+    explained = found["heatmaps"]
+    if lost := [each for each in ids if any(each not in rows for rows in found.values())]:
         raise BadInput(
             f"{folder.path} has lost {len(lost)} of {len(ids)} images, such as {lost[0]}: give the "
             "command that made it again"
@@ -50,12 +51,11 @@ def per_image(
     if (unlabelled := table["label"] < 0).any():
         table["correct"] = table["correct"].astype(object).mask(unlabelled, None)
     for metric, name in outcome.stages.items():
-        rows = stage(name).rows
-        values = [rows[image_id]["value"] for image_id in ids]
+        values = [found[name][image_id]["value"] for image_id in ids]
         place = list(table.columns).index("forward_passes")
         table.insert(place, metric, [math.nan if each is None else each for each in values])
     if outcome.audit:
-        left = stage(outcome.audit).rows
+        left = found[outcome.audit]
         place = list(table.columns).index("score_on_baseline") + 1
         for number, name in enumerate(AUDITED):
             table.insert(place + number, name, [left[each][name] for each in ids])

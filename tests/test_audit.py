@@ -99,7 +99,9 @@ GIVEN = ["method=centre", "dataset.limit=3", "res=14", "protocol.steps=5"]
 def test_a_run_of_curves_keeps_what_its_own_curves_end_at(tmp_path):
     settings = load(*GIVEN, "protocol=rise", "metric=[deletion,insertion]", f"results={tmp_path}")
     folder, outcome = run(settings, Quiet())
-    table = per_image(folder, outcome)
+    opened = []
+    table = per_image(folder, outcome, lambda name: opened.append(name) or folder.stage(name))
+    assert len(opened) == len(set(opened))  # each file is read once, however many images there are
     for curve, point, column in (
         ("deletion", -1, "score_all_deleted"),
         ("insertion", 0, "score_none_inserted"),
