@@ -429,7 +429,7 @@ def harms_from(least):
 some_harms = st.lists(st.one_of(harms_from(-4), harms_from(1)), min_size=1, max_size=3)
 
 
-@settings(max_examples=40)
+@settings(max_examples=70)
 @given(some_harms, st.sampled_from([0.1875, 0.5]), st.sampled_from([0.05, 0.125, 0.3]))
 def test_the_gates_verdicts_are_those_of_its_definition_whichever_way_is_better(
     harms, margin, level
