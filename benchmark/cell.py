@@ -16,6 +16,7 @@ from benchmark.attack import Attack
 from benchmark.building import build
 from benchmark.config import LABEL, PREDICTED, Resize, Settings, plain
 from benchmark.curves import Imputer, Protocol
+from benchmark.devices import use_exact_operations
 from benchmark.downloads import one_at_a_time
 from benchmark.files import file_digest
 from benchmark.identity import code_hash, fingerprints_of, key_of, library_versions, modules_of
@@ -66,6 +67,7 @@ class Cell:
             BadInput: a setting, the data or the weights cannot be used, or do not fit together.
         """
         keep_freed_memory()
+        use_exact_operations(on=settings.deterministic)
         dataset: Dataset = build(settings.dataset, "dataset")
         method: Method = build(settings.method, "method")
         baseline: Substrate = build(settings.baseline, "baseline")
@@ -113,6 +115,8 @@ class Cell:
             "packages": library_versions(*made_of),
             "code": code_hash(*made_of),
         }
+        if settings.deterministic and model.device.type != "cpu":  # there it changes nothing
+            identity["deterministic"] = True
         if data := fingerprints_of(model, method, baseline):  # what the settings do not name
             identity["method_data"] = data
         if settings.attack:

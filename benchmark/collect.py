@@ -40,7 +40,7 @@ FILES = {
 # Among which processes a cell is divided, and how long they may take.
 SHARING = {"shard", "shards", "claims", "timeout"}
 # And where, and how fast, it is computed.
-PLACES = FILES | SHARING | {"device", "batch_size", "pass_batch"}
+PLACES = FILES | SHARING | {"device", "deterministic", "batch_size", "pass_batch"}
 # What every cell has, and after it what timed cells have.
 COSTS = ("seconds", "forward_passes", "backward_passes", "throughput", "memory")
 

@@ -56,6 +56,7 @@ class Settings:
     shard: int | None  # which of them to explain, from 0 on; None: there is one
     claims: DictConfig  # how processes on one cell keep out of each other's way
     device: str  # auto, cpu, cuda, cuda:1
+    deterministic: bool  # whether a GPU must give the same bits every time
     results: str
     wandb: DictConfig  # how results are logged to Weights & Biases; no result depends on it
     report: bool  # whether an experiment's sweep ends with a report; no result depends on it

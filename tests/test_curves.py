@@ -570,6 +570,21 @@ def test_enlarging_is_bilinear_with_corners_on_corners(res, size):
     torch.testing.assert_close(upsample(mask, size)[0, 0].double(), expected, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize(("res", "size"), [(2, 5), (7, 32), (28, 224)])
+def test_the_way_back_of_enlarging_is_the_same_sum_and_each_images_own(res, size):
+    source = torch.Generator().manual_seed(res)
+    masks = torch.rand(5, 1, res, res, generator=source).requires_grad_()
+    weights = torch.randn(5, 1, size, size, generator=source)
+    (found,) = torch.autograd.grad((upsample(masks, size) * weights).sum(), masks)
+    matrix = bilinear_matrix(size, res)
+    expected = matrix.T @ weights.double() @ matrix
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-4)
+    for row in range(5):
+        one = masks[row : row + 1].detach().requires_grad_()
+        (alone,) = torch.autograd.grad((upsample(one, size) * weights[row]).sum(), one)
+        assert torch.equal(alone[0], found[row])
+
+
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_the_named_protocols_are_those_of_the_protocol_page(named, name):
     rules = named[name]

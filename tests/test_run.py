@@ -290,6 +290,7 @@ def test_changed_settings_have_another_folder(source, finished_run, tmp_path, mo
         ["protocol=rise"],
         ["resize=bilinear"],
         ["device=auto"] if not torch.cuda.is_available() else ["device=cpu"],
+        ["device=cpu", "deterministic=true"],
     ],
     ids=" ".join,
 )
@@ -436,6 +437,19 @@ def test_the_batch_size_changes_no_byte(place, name):
         more = [*METHODS[name], "dataset.limit=8", f"batch_size={size}"]
         files.append(product(start(place, *more)[0].folder.path))
     assert files[0] == files[1] == files[2]
+
+
+def test_exact_operations_are_torchs_for_as_long_as_they_are_asked_for(place):
+    on = torch.are_deterministic_algorithms_enabled
+    outcome, _ = start(place, "method=igos", "deterministic=true", "device=cpu")
+    exact = product(outcome.folder.path)
+    assert on() and torch.is_deterministic_algorithms_warn_only_enabled()
+    with pytest.warns(UserWarning, match="put_ does not have a deterministic"):
+        torch.zeros(3).put_(torch.tensor([1, 1]), torch.tensor([1.0, 2.0]))
+    shutil.rmtree(place / "results")
+    outcome, _ = start(place, "method=igos", "device=cpu")
+    assert not on()
+    assert product(outcome.folder.path) == exact
 
 
 # Bad images
