@@ -472,7 +472,13 @@ def test_a_pace_that_makes_no_sense_is_refused(given):
 # Processes
 
 
-def test_two_processes_share_a_cell_and_explain_each_image_once(place, monkeypatch):
+def made_by_one_process(place, *more):
+    return contents(start(place, *more, f"results='{place / 'by one'}'")[0])
+
+
+def test_two_processes_share_a_cell_explain_each_image_once_and_make_what_one_does(
+    place, monkeypatch
+):
     both = [in_background(place, *SLOW) for _ in range(2)]
     ended = [finished(each) for each in both]
     assert [each.code for each in ended] == [0, 0]
@@ -483,20 +489,23 @@ def test_two_processes_share_a_cell_and_explain_each_image_once(place, monkeypat
     assert sorted(set(written(place))) == IDS
     assert len(written(place)) <= COUNT + 1  # the first claims may have been made in one moment
     assert claims_of(place) == []
+    assert contents(made) == made_by_one_process(place, *SLOW)
 
 
-def test_two_processes_of_other_metrics_share_the_heatmaps_and_both_complete(place, monkeypatch):
+def test_processes_of_other_metrics_share_the_heatmaps_and_make_what_one_does(place, monkeypatch):
     given = [*SLOW, "claims.look=0.05"]
     metrics = ("deletion", "insertion", "pointing")
-    both = [in_background(place, *given, f"metric=[{each}]") for each in metrics]
-    ended = [finished(each) for each in both]
+    each_own = [in_background(place, *given, f"metric=[{each}]") for each in metrics]
+    ended = [finished(each) for each in each_own]
     assert [each.code for each in ended] == [0, 0, 0]
     assert not [each.out for each in ended if "of 16 images are" in each.out]
     monkeypatch.setattr(cells, "time", SimpleNamespace(sleep=lambda _: None))
-    made, listener = start(place, *given, f"metric=[{','.join(metrics)}]")
+    together = f"metric=[{','.join(metrics)}]"
+    made, listener = start(place, *given, together)
     assert listener.advanced == 0 and sorted(made.ids) == IDS
     assert sorted(set(written(place))) == IDS
     assert len(written(place)) <= COUNT + 2  # the first claims may have been made in one moment
+    assert contents(made) == made_by_one_process(place, *given, together)
 
 
 def test_scores_by_another_metric_are_not_left_to_who_makes_those_of_one(place):
