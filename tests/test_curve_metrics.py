@@ -184,11 +184,16 @@ def test_differences_of_areas_are_those_of_the_protocols_rule():
     high, low = (
         Curve(torch.tensor([scores]), fractions) for scores in ([0.2, 0.8, 0.6], [0.5, 0.3, 0.1])
     )
-    rules = protocol(area="right_last_one")  # the right end of the first group; then one
-    gap = float(InsertionMinusDeletion(rules).from_curves(high, low).values)
-    assert gap == pytest.approx((0.8 - 0.3) * 0.25, abs=1e-6)
-    gain = float(RelevanceGain(rules).from_curves(low, high).values)  # backwards: 0.6, 0.8, 0.2
-    assert gain == pytest.approx(0.8 * 0.75 + 0.25 - (0.3 * 0.25 + 0.75), abs=1e-6)
+    for rule, gap, gain in (  # the gain's least relevant first is backwards: 0.6, 0.8, 0.2
+        # The right end of the first group; then one.
+        ("right_last_one", (0.8 - 0.3) * 0.25, 0.8 * 0.75 + 0.25 - (0.3 * 0.25 + 0.75)),
+        ("trapezoid", (0.5 - 0.4) * 0.25 + (0.7 - 0.2) * 0.75, 0.7 * 0.75 + 0.5 * 0.25 - 0.25),
+    ):
+        rules = protocol(area=rule)
+        between = float(InsertionMinusDeletion(rules).from_curves(high, low).values)
+        assert between == pytest.approx(gap, abs=1e-6)
+        gained = float(RelevanceGain(rules).from_curves(low, high).values)
+        assert gained == pytest.approx(gain, abs=1e-6)
 
 
 # Which images have a normalised area
