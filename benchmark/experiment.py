@@ -105,6 +105,10 @@ class Composed(NamedTuple):
         """Write a command line on this experiment: ``python -m benchmark.tables ...``."""
         return shlex.join(["python", "-m", module, *self._arguments(*options)])
 
+    def sweep(self) -> str:
+        """Write the command line that runs this experiment, or what is missing of it."""
+        return self.command("benchmark", "--multirun", *self.given)
+
     def _arguments(self, *options: str) -> list[str]:
         return [*(["--config-dir", self.folder] if self.folder else []), *options]
 
