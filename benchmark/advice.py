@@ -22,6 +22,11 @@ def one_line(error: BaseException) -> str:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
         return _missing(group, choice, error.options)
     text = str(error)
+    return _meant(text) or _shortened(text)
+
+
+def _meant(text: str) -> str:
+    """Say what to do about an error that many make; empty where it is none of these."""
     if lacking := re.match(r"Interpolation key 'method\.(\w+)' not found", text):
         return f"a setting is taken from method.{lacking[1]}, which this method has not"
     if several := re.match(r"Ambiguous value for argument '(\+*([\w/]+).*?)'\n", text):
@@ -29,9 +34,16 @@ def one_line(error: BaseException) -> str:
         if key == "metric":
             return f"{asked}: several metrics are a list, metric=[{asked.partition('=')[2]}]"
         return f"{asked}: for a run of each type python -m benchmark --multirun {asked} ..."
+    if bare := re.search(r"while evaluating '(.*?)': Unknown function", text):
+        return f'a text with brackets needs quotes of its own, "{bare[1]}"'
     if text.startswith("Could not override 'experiment'"):
         _, _, asked = text.rpartition("use ")
         return f"{asked[1:]}: type python -m benchmark --multirun {asked}"
+    return ""
+
+
+def _shortened(text: str) -> str:
+    """Leave out Hydra's and OmegaConf's own advice, and put the rest in one line."""
     for advice in ("Config search path:", "To append to your config"):
         text, _, _ = text.partition(advice)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
