@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import pandas as pd
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from benchmark import captions
@@ -28,6 +27,7 @@ from benchmark.images import chunks
 from benchmark.interfaces import BadInput
 from benchmark.known_curves import values_of
 from benchmark.preference import findings, preferences
+from benchmark.stage_bars import stage
 from benchmark.usual_settings import asked, usual
 
 NOTE = (
@@ -78,15 +78,17 @@ def prefer(cell: Cell, maps: ConstructedMaps) -> pd.DataFrame:
     values: dict[tuple[str, str], list[float]] = {}
     ids, size = cell.dataset.ids(), cell.settings.batch_size
     groups = [ids[part] for part in chunks(len(ids), size)]
-    for group in track(
-        groups, "scoring", console=Console(stderr=True), disable=not sys.stderr.isatty()
-    ):
-        batch = maps.known(cell.batch(group))
-        if batch.ids:
-            for name, heatmaps in maps(cell.dataset, batch, cell.settings.res).items():
+    title = f"scoring constructed heatmaps of {len(ids)} images by {len(cell.metrics)} metrics"
+    with stage(title, len(ids)) as shown:
+        for group in groups:
+            batch = maps.known(cell.batch(group))
+            made = maps(cell.dataset, batch, cell.settings.res) if batch.ids else {}
+            for name, heatmaps in made.items():
                 found = values_of(cell.metrics, cell.model, batch, heatmaps)
                 for metric, each in found.items():
                     values.setdefault((metric, name), []).extend(each)
+                shown.move(len(batch.ids) / len(made))
+            shown.move(len(group) - len(batch.ids))
     better = {name: metric.higher_is_better for name, metric in cell.metrics.items()}
     return preferences(values, better, CAUSE)
 

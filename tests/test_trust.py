@@ -1,5 +1,7 @@
 """Which metrics prefer the true cause: the maps that are constructed, and what is said of them."""
 
+from contextlib import contextmanager
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -161,13 +163,42 @@ def test_deletion_and_mass_prefer_the_cause_and_sparseness_does_not_care_where_i
     assert "- relevance_mass prefers the cause to every wrong map" in text
 
 
+class Moves:
+    """Stands in for a stage, and keeps what it is told."""
+
+    def __init__(self):
+        self.titles, self.moved, self.said = [], [], []
+
+    @contextmanager
+    def __call__(self, title, total):
+        self.titles.append((title, total))
+        yield self
+
+    def move(self, amount):
+        self.moved.append(amount)
+
+    def say(self, text):
+        self.said.append(text)
+
+
+def test_the_bar_moves_with_each_map_of_each_batch_and_in_all_by_the_images(monkeypatch):
+    moves = Moves()
+    monkeypatch.setattr(trust, "stage", moves)
+    trust.judge(["dataset.limit=3", "res=7", "batch_size=2", "metric=[sparseness,complexity]"])
+    assert moves.titles == [("scoring constructed heatmaps of 3 images by 2 metrics", 3)]
+    assert sum(moves.moved) == pytest.approx(3)
+    assert [each for each in moves.moved if each] == pytest.approx([2 / 5] * 5 + [1 / 5] * 5)
+
+
 def test_data_without_masks_is_refused(tmp_path, monkeypatch, capsys):
     Image.new("RGB", (224, 224)).save(tmp_path / "a.png")
     root = f"dataset.root={tmp_path}"
     monkeypatch.setattr("sys.argv", ["trust", "dataset=folder", root, "metric=[sparseness]"])
     assert trust.main() == 2
     said = capsys.readouterr().err
-    assert said.startswith("benchmark.trust: ")
+    stage, refusal = said.splitlines()
+    assert stage == "scoring constructed heatmaps of 1 images by 1 metrics"
+    assert refusal.startswith("benchmark.trust: ")
     assert "has a mask of its target: use dataset=tagged, scenes or coco2014" in said
 
 
