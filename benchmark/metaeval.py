@@ -30,7 +30,7 @@ from benchmark.files import write_whole
 from benchmark.metaeval_figures import metaeval_figure
 from benchmark.perturbed_scores import Perturbations, passes_alone, perturbed_scores
 from benchmark.sanity import cells_of
-from benchmark.usual_settings import asked, usual
+from benchmark.usual_settings import asked, not_asked, usual
 from benchmark.verdicts import Judged, judged, sentences
 
 TEXTS = (".md", ".csv")
@@ -51,11 +51,13 @@ class MetaEvaluation(NamedTuple):
     judged: list[Judged]  # metrics, the highest MC first
     methods: list[str]
     caption: str  # what it depends on
+    left_out: str  # metrics that were not asked; empty where the user has chosen
 
     @property
     def note(self) -> str:
         """Say how to read the table."""
-        return NOTE.format(nr=chance_of_nr(len(self.methods)), ar=CHANCE_OF_AR)
+        told = NOTE.format(nr=chance_of_nr(len(self.methods)), ar=CHANCE_OF_AR)
+        return "; ".join(filter(None, [told, self.left_out]))
 
 
 def evaluate(overrides: Sequence[str]) -> MetaEvaluation:
@@ -87,11 +89,15 @@ def evaluate(overrides: Sequence[str]) -> MetaEvaluation:
         f"{perturbations.disruptive_factor_sd:g}"
         + ("" if perturbations.explain_again else ", perturbed images keep their heatmaps")
     )
+    chosen = any(each.startswith("metric=") for each in overrides)
+    method = first.settings.choices["method"]
+    left_out = "" if chosen else not_asked(first.metrics, first.settings.method, method)
     return MetaEvaluation(
         parts,
         judged(parts, preferred, passes_alone(first), WRONG, len(cells)),
         methods,
         " · ".join([", ".join(methods), *told, images, done]),
+        left_out,
     )
 
 

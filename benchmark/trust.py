@@ -28,7 +28,7 @@ from benchmark.interfaces import BadInput
 from benchmark.known_curves import values_of
 from benchmark.preference import findings, preferences
 from benchmark.stage_bars import stage
-from benchmark.usual_settings import asked, usual
+from benchmark.usual_settings import asked, not_asked, usual
 
 NOTE = (
     "share of images on which the metric prefers the map of the cause, equal values half, with "
@@ -43,6 +43,12 @@ class Verdict(NamedTuple):
     lines: pd.DataFrame  # as of ``preferences``
     findings: list[str]  # a sentence per metric
     caption: str  # what it depends on
+    left_out: str  # metrics that were not asked; empty where the user has chosen
+
+    @property
+    def note(self) -> str:
+        """Say how to read the table, and what is not in it."""
+        return "; ".join(filter(None, [NOTE, self.left_out]))
 
 
 def judge(overrides: Sequence[str]) -> Verdict:
@@ -66,7 +72,11 @@ def judge(overrides: Sequence[str]) -> Verdict:
     facts = [f"{key} {value}" for key, value in captions.caption(cell).items()]
     shape = f"{cell.settings.res} x {cell.settings.res}"
     about = f"maps blur {maps.blur:g} px, shift {maps.shift} px"
-    return Verdict(lines, findings(lines, WRONG), " · ".join([shape, *facts, about]))
+    chosen = any(each.startswith("metric=") for each in overrides)
+    settings = cell.settings
+    left_out = "" if chosen else not_asked(cell.metrics, settings.method, "a constructed one")
+    told = " · ".join([shape, *facts, about])
+    return Verdict(lines, findings(lines, WRONG), told, left_out)
 
 
 def prefer(cell: Cell, maps: ConstructedMaps) -> pd.DataFrame:
@@ -117,7 +127,7 @@ def markdown(verdict: Verdict) -> str:
         for name, row in zip(shown.index, shown.to_numpy(), strict=True)
     ]
     said = [f"- {each}." for each in verdict.findings]
-    return "\n".join([*head, *rows, "", f"{verdict.caption}; {NOTE}.", "", *said, ""])
+    return "\n".join([*head, *rows, "", f"{verdict.caption}; {verdict.note}.", "", *said, ""])
 
 
 def main() -> int:
@@ -145,7 +155,7 @@ def _show(verdict: Verdict) -> None:
     for name, row in zip(shown.index, shown.to_numpy(), strict=True):
         table.add_row(str(name), *row)
     console = Console(width=None if sys.stdout.isatty() else 140, markup=False, highlight=False)
-    console.print(table, f"{verdict.caption}; {NOTE}", "", *verdict.findings, sep="\n")
+    console.print(table, f"{verdict.caption}; {verdict.note}", "", *verdict.findings, sep="\n")
 
 
 if __name__ == "__main__":

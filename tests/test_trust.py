@@ -6,15 +6,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from cells import ROOT
 from PIL import Image
 
 import benchmark
 from benchmark import trust
+from benchmark.config import load
 from benchmark.constructed_maps import ConstructedMaps
 from benchmark.interfaces import BadInput
 from benchmark.known_curves import values_of
 from benchmark.preference import findings, preferences, share
-from benchmark.usual_settings import usual
+from benchmark.usual_settings import not_asked, usual
 
 
 @pytest.fixture(scope="module")
@@ -188,6 +190,30 @@ def test_the_bar_moves_with_each_map_of_each_batch_and_in_all_by_the_images(monk
     assert moves.titles == [("scoring constructed heatmaps of 3 images by 2 metrics", 3)]
     assert sum(moves.moved) == pytest.approx(3)
     assert [each for each in moves.moved if each] == pytest.approx([2 / 5] * 5 + [1 / 5] * 5)
+
+
+def test_metrics_that_were_left_out_are_named_from_the_folder(monkeypatch):
+    known = {file.stem for file in (ROOT / "conf" / "metric").glob("*.yaml")}
+    config, given = usual("trust", [])
+    settings = load(*given)
+    said = not_asked(settings.metric, settings.method, "a constructed one")
+    can, cannot = said.partition(" (metric=[")[0], said.partition("one needs); ")[2]
+    left = can.removeprefix("not asked: ").split(", ")
+    owned = cannot.partition(" cannot be asked: they take l1 and tv of")[0].split(", ")
+    assert sorted({*left, *owned, *settings.metric}) == sorted(known)
+    assert all(each.startswith("objective") for each in owned)
+    assert "metric=[best_iou_boxes,...] does" in said
+    short = [each for each in given if not each.startswith("metric=")]
+    for name in left:  # what can be asked composes
+        load(*short, f"metric=[{name}]")
+    optimised = load("method=igos").method
+    assert "cannot" not in not_asked([], optimised, "")
+    assert not_asked(known, settings.method, "") == ""
+
+    few = ["metric=[sparseness]", "dataset.limit=1", "res=7"]
+    assert trust.judge(few).left_out == ""  # who names metrics knows which
+    monkeypatch.setattr(trust, "usual", lambda *_: (config, [*short, *few]))
+    assert "not asked: average_drop, best_iou, " in trust.markdown(trust.judge([]))
 
 
 def test_data_without_masks_is_refused(tmp_path, monkeypatch, capsys):
