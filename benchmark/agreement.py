@@ -34,8 +34,10 @@ from benchmark.rankings import by_protocol, comparisons_of, correlations
 NOTES = {
     "images": "alpha: Krippendorff's, ordinal, of the places that each image gives the methods; 1 "
     "where all images agree, 0 where they do by chance; alpha of values: interval, of the scores",
-    "metrics": "tau: Kendall's, of the orders that two metrics give the methods by their means; "
-    "turned: share of the pairs of methods that stand the other way round",
+    "metrics": "tau: Kendall's tau-b, of the orders that two metrics give the methods by their "
+    "means: pairs of methods that one of the two gives equal means count neither way, and the sum "
+    "is divided by the geometric mean of the numbers of pairs that each does order; turned: share "
+    "of all pairs of methods that stand the other way round, which equal ones do not",
     "protocols": "the same of two protocols or substrates, by one metric",
     "methods": "a method's mean under all protocols that it was scored under, and its place; 1 is "
     "the best",

@@ -22,7 +22,7 @@ from rich.text import Text
 from benchmark import captions, trust
 from benchmark.advice import one_line
 from benchmark.building import build
-from benchmark.consistency import CHANCE_OF_AR, chance_of_nr, consistency
+from benchmark.consistency import consistency
 from benchmark.constructed_maps import WRONG, ConstructedMaps
 from benchmark.errors import BadInput, UnreadableImage
 from benchmark.figure_parts import PICTURES
@@ -31,14 +31,15 @@ from benchmark.metaeval_figures import metaeval_figure
 from benchmark.perturbed_scores import Perturbations, passes_alone, perturbed_scores
 from benchmark.sanity import cells_of
 from benchmark.usual_settings import asked, not_asked, usual
-from benchmark.verdicts import Judged, judged, sentences
+from benchmark.verdicts import Judged, chance_of, judged, sentences, thresholds
 
 TEXTS = (".md", ".csv")
 NOTE = (
     "NR: noise resilience, AR: adversary reactivity, of perturbed inputs / weights; MC: the mean of"
     " all; 1 is best; a metric of random values has NR {nr:.2f} and AR {ar:.2f}, one that never "
-    "changes NR 1 and AR 0. They rest on p-values, which depend on the number of images: compare "
-    "metrics, never runs of other numbers of images. Prefers the cause: share of images, to the "
+    "changes NR 1 and AR 0. Verdicts: {verdicts}; MC only orders the table. NR and AR rest on "
+    "p-values, which depend on the number of images: compare metrics, never runs of other numbers "
+    "of images. Prefers the cause: share of images, to the "
     "wrong map that is hardest to tell from it; metrics that are given the mask or its box have "
     "to. Passes: of the metric by itself, per image"
 )
@@ -56,7 +57,12 @@ class MetaEvaluation(NamedTuple):
     @property
     def note(self) -> str:
         """Say how to read the table."""
-        told = NOTE.format(nr=chance_of_nr(len(self.methods)), ar=CHANCE_OF_AR)
+        methods = len(self.methods)
+        told = NOTE.format(
+            nr=chance_of("NR", methods),
+            ar=chance_of("AR", methods),
+            verdicts=thresholds(methods),
+        )
         return "; ".join(filter(None, [told, self.left_out]))
 
 

@@ -26,13 +26,16 @@ from benchmark.files import write_whole
 from benchmark.images import chunks
 from benchmark.interfaces import BadInput
 from benchmark.known_curves import values_of
-from benchmark.preference import findings, preferences
+from benchmark.preference import EVEN, enough, findings, preferences
 from benchmark.stage_bars import stage
 from benchmark.usual_settings import asked, not_asked, usual
 
 NOTE = (
     "share of images on which the metric prefers the map of the cause, equal values half, with "
     "Jeffreys' 95 % interval; in brackets the mean difference, above 0 where the cause is better. "
+    "It prefers a map where all of the interval is on that side of {even:.0%}, and does not tell "
+    "the two where both have the same value on all images or the interval holds {even:.0%} and "
+    "there are {enough} images at least; fewer cannot tell. "
     "Metrics that are given the mask or its box have to prefer it"
 )
 
@@ -48,7 +51,7 @@ class Verdict(NamedTuple):
     @property
     def note(self) -> str:
         """Say how to read the table, and what is not in it."""
-        return "; ".join(filter(None, [NOTE, self.left_out]))
+        return "; ".join(filter(None, [NOTE.format(even=EVEN, enough=enough()), self.left_out]))
 
 
 def judge(overrides: Sequence[str]) -> Verdict:

@@ -139,6 +139,18 @@ def test_correlations_turn_metrics_so_that_agreement_is_1():
     assert texts == ["1.00"] * 4
 
 
+def test_two_methods_of_equal_means_by_one_metric_count_neither_way_in_tau_b():
+    values = [(0.1, 0.1), (0.1, 0.2), (0.3, 0.3), (0.4, 0.25)]
+    tied = [
+        contender(name, deletion=[one] * 3, insertion=[1 - two] * 3)
+        for name, (one, two) in zip("abcd", values, strict=True)
+    ]
+    (line,) = comparisons_of(tied)["metrics"].to_dict("records")
+    # of six pairs deletion ties one; of the five others four agree and one is turned
+    assert line["tau"] == pytest.approx((4 - 1) / np.sqrt(5 * 6))
+    assert line["turned"] == pytest.approx(1 / 6)
+
+
 def test_one_method_alone_has_nothing_to_be_ranked_with():
     with pytest.raises(BadInput, match="no two methods were scored on the same images"):
         comparisons_of([contender("a", insertion=[1, 2, 3])])

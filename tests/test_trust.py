@@ -15,7 +15,7 @@ from benchmark.config import load
 from benchmark.constructed_maps import ConstructedMaps
 from benchmark.interfaces import BadInput
 from benchmark.known_curves import values_of
-from benchmark.preference import findings, preferences, share
+from benchmark.preference import enough, findings, preferences, share
 from benchmark.usual_settings import not_asked, usual
 
 
@@ -136,6 +136,29 @@ def test_what_is_said_of_a_metric_follows_from_its_intervals():
     three = pd.concat([even.assign(rival=rival) for rival in ("decoy", "shifted", "random")])
     said = ["m does not tell decoy, shifted and random from the cause"]
     assert findings(three, ["decoy", "shifted", "random"]) == said
+
+
+def test_few_images_that_exclude_nothing_cannot_tell():
+    for wins, n in ((1, 1), (2, 2), (3, 3), (4, 6), (8, 12)):
+        few = made([1] * n, [0] * wins + [2] * (n - wins))
+        if wins == n:  # all right, and it would exclude nothing
+            assert few["low"].item() <= 0.5
+        said = f"m: {n} images cannot tell whether it prefers the cause to decoy"
+        assert findings(few, ["decoy"]) == [said]
+    assert enough() == 13
+    more = made([1] * 13, [0] * 8 + [2] * 5)
+    assert findings(more, ["decoy"]) == ["m does not tell decoy from the cause"]
+    assert "prefers the cause to every" in findings(made([1] * 4, [0] * 4), ["decoy"])[0]
+    assert findings(made([0] * 4, [1] * 4), ["decoy"]) == ["m prefers decoy to the cause"]
+    both = pd.concat([made([0] * 6, [1] * 6), made([1] * 6, [0, 0, 0, 2, 2, 0]).assign(rival="r")])
+    assert findings(both, ["decoy", "r"]) == [
+        "m prefers decoy to the cause, and 6 images cannot tell whether it prefers the cause to r"
+    ]
+
+
+def test_images_are_enough_once_the_interval_of_an_even_metric_lies_in_the_middle_half():
+    assert share([0.5] * enough()).low >= 0.25 > share([0.5] * (enough() - 1)).low
+    assert f"there are {enough()} images at least" in trust.Verdict(made([1], [0]), [], "", "").note
 
 
 def test_deletion_and_mass_prefer_the_cause_and_sparseness_does_not_care_where_it_lies():
