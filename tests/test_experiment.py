@@ -345,6 +345,11 @@ def test_the_order_of_rows_is_compared_with_the_published_one():
             'experiment.only names Toi: the rows are "Toy", "Broken_toy", "Centre", "Theirs"; '
             'the columns are "fine", "coarse"',
         ),
+        (
+            "experiment.only=[Toy]",
+            "no setting experiment.only; one that an experiment's file",
+        ),
+        ("experiment.titel=x", "no setting experiment.titel: did you mean experiment.title?"),
         ("+experiment.only=[Toy (toy)]", 'needs quotes of its own, "Toy (toy)"'),
     ],
 )
