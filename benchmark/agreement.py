@@ -48,7 +48,7 @@ INCHES = 0.42  # of a metric's row and column
 
 
 def main() -> int:
-    """Print what agrees with what, or write it as Markdown, CSV or a figure."""
+    """Print what agrees with what, and write it as Markdown, CSV or a figure."""
     parser = argparse.ArgumentParser(prog="benchmark.agreement", description=__doc__)
     parser.add_argument("what", help="a folder of results, or an experiment such as sensitivity")
     parser.add_argument("overrides", nargs="*", help="what the experiment was run with: n=100 ...")
@@ -74,6 +74,7 @@ def main() -> int:
             frames = comparisons_of(contenders)
         except BadInput as error:
             raise BadInput("; ".join([str(error), *missing])) from error
+        _show(frames, missing)
         for file in arguments.write:
             if file.suffix in PICTURES:
                 _draw(correlations(contenders), file)
@@ -83,14 +84,6 @@ def main() -> int:
     except (BadInput, OSError) as error:
         print(f"benchmark.agreement: {error}", file=sys.stderr)
         return 2
-    if not arguments.write:
-        console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
-        for name, frame in frames.items():
-            console.print(*_screens(frame), Text(f"{name}: {NOTES[name]}", "dim"), "")
-        for each in _said(frames):
-            console.print(Text(each))
-        for each in missing:
-            console.print(Text(each, "red"), soft_wrap=True)
     return 0
 
 
@@ -141,6 +134,16 @@ def _draw(matrices: Mapping[str, pd.DataFrame], file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     with mpl.rc_context({"pdf.fonttype": 42}):  # letters as letters, which journals ask for
         figure.savefig(file, dpi=150)
+
+
+def _show(frames: Mapping[str, pd.DataFrame], missing: Sequence[str]) -> None:
+    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    for name, frame in frames.items():
+        console.print(*_screens(frame), Text(f"{name}: {NOTES[name]}", "dim"), "")
+    for each in _said(frames):
+        console.print(Text(each))
+    for each in missing:
+        console.print(Text(each, "red"), soft_wrap=True)
 
 
 def _rendered(frames: Mapping[str, pd.DataFrame], suffix: str, missing: Sequence[str]) -> str:

@@ -139,18 +139,17 @@ def markdown(found: MetaEvaluation) -> str:
 
 
 def main() -> int:
-    """Print which metrics deserve belief, or write it as Markdown, CSV or a figure."""
+    """Print which metrics deserve belief, and write it as Markdown, CSV or a figure."""
     try:
         settings, files = asked("benchmark.metaeval", __doc__, TEXTS + PICTURES)
         found = evaluate(settings)
+        _show(found)
         for file in files:
             _write(found, file)
             print(f"written to {file}")
     except (BadInput, UnreadableImage, OSError) as error:
         print(f"benchmark.metaeval: {one_line(error)}", file=sys.stderr)
         return 2
-    if not files:
-        _show(found)
     return 0
 
 

@@ -134,10 +134,11 @@ def markdown(verdict: Verdict) -> str:
 
 
 def main() -> int:
-    """Print which metrics prefer the cause, or write it as Markdown or CSV."""
+    """Print which metrics prefer the cause, and write it where asked as Markdown or CSV."""
     try:
         settings, files = asked("benchmark.trust", __doc__, (".md", ".csv"))
         verdict = judge(settings)
+        _show(verdict)
         for file in files:
             table = (
                 verdict.lines.to_csv(index=False) if file.suffix == ".csv" else markdown(verdict)
@@ -147,8 +148,6 @@ def main() -> int:
     except (BadInput, OSError) as error:
         print(f"benchmark.trust: {one_line(error)}", file=sys.stderr)
         return 2
-    if not files:
-        _show(verdict)
     return 0
 
 

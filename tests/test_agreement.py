@@ -189,7 +189,9 @@ def test_stored_runs_become_a_table_a_text_and_a_figure(runs, tmp_path, monkeypa
     )
     assert files[2].read_bytes().startswith(b"\x89PNG")
     assert files[3].read_bytes().startswith(b"%PDF")
-    capsys.readouterr()
+    shown = capsys.readouterr().out  # on the screen, too
+    assert "┃ metric " in shown
+    assert shown.splitlines()[-4:] == [f"written to {file}" for file in files]
     assert told(monkeypatch, runs, "--only", "protocol.steps=8") == 0
     shown = capsys.readouterr().out
     assert "protocol.steps=8" in shown

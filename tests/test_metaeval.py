@@ -274,7 +274,10 @@ def test_the_command_writes_a_table_a_figure_and_a_line_per_value(tmp_path, monk
     assert "- relevance_mass: " in text
     assert len(pd.read_csv(files[1])) == 2 * 2
     assert files[2].stat().st_size > 10_000
-    assert capsys.readouterr().err.splitlines() == [
+    shown = capsys.readouterr()
+    assert "┃ metric " in shown.out  # on the screen, too
+    assert shown.out.splitlines()[-3:] == [f"written to {file}" for file in files]
+    assert shown.err.splitlines() == [
         "explaining 4 images as they are and perturbed by 2 methods, scoring by 2 metrics",
         "scoring constructed heatmaps of 4 images by 2 metrics",
         "counting the passes of 2 metrics",

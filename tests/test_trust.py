@@ -239,6 +239,19 @@ def test_metrics_that_were_left_out_are_named_from_the_folder(monkeypatch):
     assert "not asked: average_drop, best_iou, " in trust.markdown(trust.judge([]))
 
 
+def test_what_is_written_is_shown_too(tmp_path, monkeypatch, capsys):
+    files = [tmp_path / "trust.md", tmp_path / "trust.csv"]
+    given = ["metric=[sparseness]", "dataset.limit=1", "res=7"]
+    written = [part for file in files for part in ("--write", str(file))]
+    monkeypatch.setattr("sys.argv", ["trust", *given, *written])
+    assert trust.main() == 0
+    shown = capsys.readouterr().out
+    assert "┃ prefers the cause to " in shown
+    assert shown.splitlines()[-2:] == [f"written to {file}" for file in files]
+    assert "| sparseness |" in files[0].read_text()
+    assert pd.read_csv(files[1])["metric"].tolist() == ["sparseness"] * 4
+
+
 def test_data_without_masks_is_refused(tmp_path, monkeypatch, capsys):
     Image.new("RGB", (224, 224)).save(tmp_path / "a.png")
     root = f"dataset.root={tmp_path}"
