@@ -28,9 +28,9 @@ def lacking(composed: Composed, cells: Sequence[Collected]) -> list[str]:
     if not missing:
         return []
     names = [f"{cell.row} × {cell.column}" for cell in missing[:NAMED]]
-    more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
+    more = f"; and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
     return [
-        f"{len(missing)} of {wanted} cells are not there or not complete: {', '.join(names)}"
+        f"{len(missing)} of {wanted} cells are not there or not complete: {'; '.join(names)}"
         f"{more}; to go on: {composed.sweep()}"
     ]
 

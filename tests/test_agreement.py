@@ -266,7 +266,7 @@ def test_cells_of_an_experiment_that_are_not_done_are_counted_and_named(
     swept, tmp_path, monkeypatch, capsys
 ):
     missing = (
-        "3 of 7 cells are not there or not complete: Toy × 9 steps, Centre × 9 steps, "
+        "3 of 7 cells are not there or not complete: Toy × 9 steps; Centre × 9 steps; "
         "Random × 9 steps; to go on: python -m benchmark --config-dir"
     )
     assert told(monkeypatch, *swept) == 0
@@ -288,6 +288,8 @@ def test_cells_of_an_experiment_that_are_not_done_are_counted_and_named(
 def test_of_many_cells_that_are_not_done_only_the_first_are_named():
     composed = read("sensitivity", ["n=2", "results=nowhere"])
     (line,) = lacking(composed, collect(composed))
-    assert line.startswith("100 of 100 cells are not there or not complete: I-GOS × blur, 50 steps")
+    assert line.startswith(
+        "100 of 100 cells are not there or not complete: I-GOS × blur, 50 steps; "
+    )
     assert line.count(" × ") == NAMED
-    assert f" and {100 - NAMED} more; to go on: python -m benchmark --multirun" in line
+    assert f"; and {100 - NAMED} more; to go on: python -m benchmark --multirun" in line
