@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from difflib import get_close_matches
+from typing import cast
 
 from hydra.errors import MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from benchmark.resolvers import CONF
 
@@ -22,6 +25,15 @@ def one_line(error: BaseException) -> str:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
         return _missing(group, choice, error.options)
     text = str(error)
+    cause = error.__cause__
+    lost = re.match(r"Could not override '([\w.]+)'\.", text)
+    if lost and isinstance(cause, OmegaConfBaseException) and cause.parent_node is not None:
+        return _unknown(lost[1], cause)
+    return _meant(text) or _shortened(text)
+
+
+def _meant(text: str) -> str:
+    """Say what to do about an error that many make; empty where it is none of these."""
     if lacking := re.match(r"Interpolation key 'method\.(\w+)' not found", text):
         return f"a setting is taken from method.{lacking[1]}, which this method has not"
     if several := re.match(r"Ambiguous value for argument '(\+*([\w/]+).*?)'\n", text):
@@ -29,9 +41,16 @@ def one_line(error: BaseException) -> str:
         if key == "metric":
             return f"{asked}: several metrics are a list, metric=[{asked.partition('=')[2]}]"
         return f"{asked}: for a run of each type python -m benchmark --multirun {asked} ..."
+    if bare := re.search(r"while evaluating '(.*?)': Unknown function", text):
+        return f'a text with brackets needs quotes of its own, "{bare[1]}"'
     if text.startswith("Could not override 'experiment'"):
         _, _, asked = text.rpartition("use ")
         return f"{asked[1:]}: type python -m benchmark --multirun {asked}"
+    return ""
+
+
+def _shortened(text: str) -> str:
+    """Leave out Hydra's and OmegaConf's own advice, and put the rest in one line."""
     for advice in ("Config search path:", "To append to your config"):
         text, _, _ = text.partition(advice)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
@@ -40,6 +59,57 @@ def one_line(error: BaseException) -> str:
     _, _, text = text.rpartition("while resolving interpolation: ")
     key = keys[0] if keys else ""
     return f"{key}: {text}" if key and key not in text else text
+
+
+def near(asked: str, names: Iterable[str]) -> list[str]:
+    """Return up to three names that may have been meant, nearest first, or the one that it is."""
+    known = {name.lower(): name for name in names}
+    if asked.lower() in known:
+        return [known[asked.lower()]]
+    return [known[each] for each in get_close_matches(asked.lower(), known, n=3, cutoff=ALIKE)]
+
+
+def did_you_mean(names: Sequence[str]) -> str:
+    """Ask whether one of these was meant; empty where there is none."""
+    return f"did you mean {' or '.join(names)}?" if names else ""
+
+
+def _unknown(key: str, lacking: OmegaConfBaseException) -> str:
+    """Say what there is instead of a setting that a node of the configuration lacks.
+
+    First comes what is near among the node's own names, then any setting whose last name is.
+    """
+    node, found = cast(DictConfig, lacking.parent_node), str(lacking.full_key)
+    above, dot, name = found.rpartition(".")
+    own = [each for each in map(str, node) if each != "hydra" and not each.startswith("_")]
+    meant = [f"{above}{dot}{each}{key.removeprefix(found)}" for each in near(name, own)]
+    if not meant:
+        last = key.rpartition(".")[2]
+        every = sorted(_paths(cast(DictConfig, node._get_root())), key=len)
+        ends = [path.rpartition(".")[2] for path in every]
+        meant = [
+            path
+            for each in near(last, ends)
+            for path, end in zip(every, ends, strict=True)
+            if end == each
+        ][:3]
+    said = f"there is no setting {key}"
+    if meant:
+        return f"{said}: {did_you_mean(meant)}"
+    if key.startswith("experiment."):
+        return f"{said}; one that an experiment's file leaves out is given as '+{key}=...'"
+    return f"{said}; {above or 'a run'} has {', '.join(own) or 'nothing below it'}"
+
+
+def _paths(node: DictConfig, above: str = "") -> Iterator[str]:
+    """Name every setting below a node, in full, but those that are taken from elsewhere."""
+    for key in map(str, node):
+        if key == "hydra" or key.startswith("_"):
+            continue
+        yield f"{above}{key}"
+        known = not (OmegaConf.is_interpolation(node, key) or OmegaConf.is_missing(node, key))
+        if known and isinstance(node[key], DictConfig):
+            yield from _paths(node[key], f"{above}{key}.")
 
 
 def _missing(group: str, choice: str, options: Sequence[str] | None) -> str:
@@ -54,8 +124,6 @@ def _missing(group: str, choice: str, options: Sequence[str] | None) -> str:
 
         also = " or any classifier of torchvision"
         others = torchvision.models.list_models(module=torchvision.models)
-    names = {name.lower(): name for name in (*known, *others)}
-    near = difflib.get_close_matches(choice.lower(), names, n=3, cutoff=ALIKE)
-    meant = f"did you mean {' or '.join(names[each] for each in near)}? There are"
-    told = meant if near else "choose one of"
+    meant = did_you_mean(near(choice, [*known, *others]))
+    told = f"{meant} There are" if meant else "choose one of"
     return f"there is no {group}={choice}: {told} {', '.join(known)}{also}"

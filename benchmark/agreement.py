@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -22,18 +22,22 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from benchmark.contenders import Contender, below, of_experiment
+from benchmark.collect import collect
+from benchmark.contenders import Contender, below, of_cells
 from benchmark.errors import BadInput
 from benchmark.experiment import read
 from benchmark.files import check_endings, write_whole
 from benchmark.print_layout import broken
-from benchmark.rankings import by_protocol, comparisons_of, correlations, sentences
+from benchmark.ranking_texts import lacking, sentences
+from benchmark.rankings import by_protocol, comparisons_of, correlations
 
 NOTES = {
     "images": "alpha: Krippendorff's, ordinal, of the places that each image gives the methods; 1 "
     "where all images agree, 0 where they do by chance; alpha of values: interval, of the scores",
-    "metrics": "tau: Kendall's, of the orders that two metrics give the methods by their means; "
-    "turned: share of the pairs of methods that stand the other way round",
+    "metrics": "tau: Kendall's tau-b, of the orders that two metrics give the methods by their "
+    "means: pairs of methods that one of the two gives equal means count neither way, and the sum "
+    "is divided by the geometric mean of the numbers of pairs that each does order; turned: share "
+    "of all pairs of methods that stand the other way round, which equal ones do not",
     "protocols": "the same of two protocols or substrates, by one metric",
     "methods": "a method's mean under all protocols that it was scored under, and its place; 1 is "
     "the best",
@@ -44,7 +48,7 @@ INCHES = 0.42  # of a metric's row and column
 
 
 def main() -> int:
-    """Print what agrees with what, or write it as Markdown, CSV or a figure."""
+    """Print what agrees with what, and write it as Markdown, CSV or a figure."""
     parser = argparse.ArgumentParser(prog="benchmark.agreement", description=__doc__)
     parser.add_argument("what", help="a folder of results, or an experiment such as sensitivity")
     parser.add_argument("overrides", nargs="*", help="what the experiment was run with: n=100 ...")
@@ -62,35 +66,37 @@ def main() -> int:
     arguments = parser.parse_intermixed_args()
     try:
         check_endings(arguments.write, TEXTS + PICTURES)
-        contenders = [each for each in _found(arguments) if arguments.only in each.group]
+        everything, missing = _found(arguments)
+        contenders = [each for each in everything if arguments.only in each.group]
         if not contenders:
             raise BadInput(f"no run of {arguments.what} has {arguments.only!r} in its line")
-        frames = comparisons_of(contenders)
+        try:
+            frames = comparisons_of(contenders)
+        except BadInput as error:
+            raise BadInput("; ".join([str(error), *missing])) from error
+        _show(frames, missing)
         for file in arguments.write:
             if file.suffix in PICTURES:
                 _draw(correlations(contenders), file)
             else:
-                write_whole(file, _rendered(frames, file.suffix))
+                write_whole(file, _rendered(frames, file.suffix, missing))
             print(f"written to {file}")
     except (BadInput, OSError) as error:
         print(f"benchmark.agreement: {error}", file=sys.stderr)
         return 2
-    if not arguments.write:
-        console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
-        for name, frame in frames.items():
-            console.print(*_screens(frame), Text(f"{name}: {NOTES[name]}", "dim"), "")
-        for each in _said(frames):
-            console.print(Text(each))
     return 0
 
 
-def _found(arguments: argparse.Namespace) -> list[Contender]:
+def _found(arguments: argparse.Namespace) -> tuple[list[Contender], list[str]]:
+    """Take what is done, and say what an experiment lacks."""
     if not Path(arguments.what).is_dir():
         composed = read(arguments.what, arguments.overrides, arguments.config_dir)
-        return by_protocol(of_experiment(composed), composed.experiment.title)
+        cells = collect(composed)
+        contenders = by_protocol(of_cells(composed, cells), composed.experiment.title)
+        return contenders, lacking(composed, cells)
     if arguments.overrides:
         raise BadInput(f"{arguments.overrides[0]}: a folder takes no settings")
-    return below(Path(arguments.what))
+    return below(Path(arguments.what)), []
 
 
 def correlation_figure(matrices: Mapping[str, pd.DataFrame]) -> Figure:
@@ -130,12 +136,22 @@ def _draw(matrices: Mapping[str, pd.DataFrame], file: Path) -> None:
         figure.savefig(file, dpi=150)
 
 
-def _rendered(frames: Mapping[str, pd.DataFrame], suffix: str) -> str:
+def _show(frames: Mapping[str, pd.DataFrame], missing: Sequence[str]) -> None:
+    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    for name, frame in frames.items():
+        console.print(*_screens(frame), Text(f"{name}: {NOTES[name]}", "dim"), "")
+    for each in _said(frames):
+        console.print(Text(each))
+    for each in missing:
+        console.print(Text(each, "red"), soft_wrap=True)
+
+
+def _rendered(frames: Mapping[str, pd.DataFrame], suffix: str, missing: Sequence[str]) -> str:
     if suffix == ".csv":
         return pd.concat([frame.assign(table=name) for name, frame in frames.items()]).to_csv(
             index=False
         )
-    lines = [f"- {each}." for each in _said(frames)] + [""]
+    lines = [f"- {each}." for each in _said(frames)] + [f"- {each}" for each in missing] + [""]
     for name, frame in frames.items():
         for group, part in _by_title(frame):
             shown = _texts(part)

@@ -12,7 +12,7 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from benchmark.advice import one_line
+from benchmark.advice import did_you_mean, near, one_line
 from benchmark.errors import BadInput
 from benchmark.resolvers import ABOUT
 from benchmark.setting_values import check_text, check_value
@@ -100,8 +100,10 @@ def checked(cls: type, values: dict[str, Any], prefix: str, built: dict[str, Any
     hints = typing.get_type_hints(cls)
     names = [field.name for field in dataclasses.fields(cls) if field.init]
     if unknown := [name for name in values if name not in names]:
+        meant = did_you_mean([f"{prefix}{each}" for each in near(unknown[0], names)])
+        told = f": {meant} It" if meant else "; it"
         raise BadInput(
-            f"{prefix}{unknown[0]} is not a setting of {cls.__name__}; it has {', '.join(names)}"
+            f"{prefix}{unknown[0]} is not a setting of {cls.__name__}{told} has {', '.join(names)}"
         )
     if missing := [
         field.name

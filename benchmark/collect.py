@@ -94,6 +94,12 @@ def collect(composed: Composed) -> list[Collected]:
     return cells
 
 
+def undone(cells: Sequence[Collected]) -> tuple[list[Collected], int]:
+    """Return the cells that are to be computed and are not done, and how many are to be."""
+    wanted = [cell for cell in cells if cell.state is not State.none]
+    return [cell for cell in wanted if cell.state is not State.done], len(wanted)
+
+
 def _check_metrics(experiment: Experiment, settings: Settings) -> None:
     """Refuse a table of a metric that its cells do not have."""
     known = {*COSTS} if settings.runtime is not None else {*map(str, settings.metric), *COSTS[:3]}

@@ -37,7 +37,7 @@ NOTES = {
 
 
 def main() -> int:
-    """Print the comparisons, or write them as Markdown or CSV."""
+    """Print the comparisons, and write them as Markdown or CSV."""
     parser = argparse.ArgumentParser(prog="benchmark.compare", description=__doc__)
     parser.add_argument("what", help="an experiment such as table1, or a folder of results")
     parser.add_argument("overrides", nargs="*", help="what the experiment was run with: n=100 ...")
@@ -55,16 +55,16 @@ def main() -> int:
             composed = read(arguments.what, arguments.overrides, arguments.config_dir)
             contenders, mean = of_experiment(composed), composed.experiment.mean
         found = tables(contenders, arguments.against, mean)
+        written = _rendered(found, arguments.write.suffix) if arguments.write else ""
+        console = Console(width=None if sys.stdout.isatty() else 160)
+        for name, frame in found.items():
+            console.print(*_screens(frame), Text(f"{name}: {NOTES[name]}", "dim"), "")
         if arguments.write:
-            write_whole(arguments.write, _rendered(found, arguments.write.suffix))
+            write_whole(arguments.write, written)
             print(f"written to {arguments.write}")
-            return 0
     except (BadInput, OSError) as error:
         print(f"benchmark.compare: {error}", file=sys.stderr)
         return 2
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    for name, frame in found.items():
-        console.print(*_screens(frame), Text(f"{name}: {NOTES[name]}", "dim"), "")
     return 0
 
 

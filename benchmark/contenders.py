@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from benchmark.collect import collect
+from benchmark.collect import Collected, collect
 from benchmark.errors import BadInput
 from benchmark.experiment import Composed
 from benchmark.records import RunFolder, finished
@@ -33,13 +33,22 @@ class Contender(NamedTuple):
 
 
 def of_experiment(composed: Composed) -> list[Contender]:
-    """Take the cells of an experiment that are done; those of a column may be compared.
+    """Look up the cells of an experiment and take those that are done, as ``of_cells``.
 
     Raises:
         BadInput: a cell cannot be composed, or none is done.
     """
+    return of_cells(composed, collect(composed))
+
+
+def of_cells(composed: Composed, cells: Sequence[Collected]) -> list[Contender]:
+    """Take the cells of an experiment that are done; those of a column may be compared.
+
+    Raises:
+        BadInput: none is done.
+    """
     found = []
-    for cell in collect(composed):
+    for cell in cells:
         if cell.images is None:
             continue
         shown = {
@@ -54,10 +63,7 @@ def of_experiment(composed: Composed) -> list[Contender]:
             Contender(cell.column, cell.row, cell.images, shown, *twin, *told, control=control)
         )
     if not found:
-        raise BadInput(
-            "no cell with values per image is done: "
-            + composed.command("benchmark", "--multirun", *composed.given)
-        )
+        raise BadInput(f"no cell with values per image is done: {composed.sweep()}")
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from itertools import product
@@ -105,6 +105,10 @@ class Composed(NamedTuple):
         """Write a command line on this experiment: ``python -m benchmark.tables ...``."""
         return shlex.join(["python", "-m", module, *self._arguments(*options)])
 
+    def sweep(self) -> str:
+        """Write the command line that runs this experiment, or what is missing of it."""
+        return self.command("benchmark", "--multirun", *self.given)
+
     def _arguments(self, *options: str) -> list[str]:
         return [*(["--config-dir", self.folder] if self.folder else []), *options]
 
@@ -182,8 +186,8 @@ def experiment_of(config: DictConfig) -> Experiment:
         raise BadInput(f"experiment: {one_line(error)}") from error
     if strange := set(experiment.only) - {*experiment.rows, *experiment.columns}:
         raise BadInput(
-            f"experiment.only names {strange.pop()}: the table has "
-            f"{', '.join([*experiment.rows, *experiment.columns])}"
+            f"experiment.only names {sorted(strange)[0]}: the rows are "
+            f"{_quoted(experiment.rows)}; the columns are {_quoted(experiment.columns)}"
         )
     for title, row in experiment.rows.items():
         if unknown := set(row.columns or ()) - set(experiment.columns):
@@ -198,6 +202,11 @@ def experiment_of(config: DictConfig) -> Experiment:
     experiment.rows = _only(experiment.rows, experiment.only)
     experiment.columns = _only(experiment.columns, experiment.only)
     return experiment
+
+
+def _quoted(names: Iterable[str]) -> str:
+    """List names as experiment.only takes them, whatever is in them."""
+    return ", ".join(f'"{name}"' for name in names)
 
 
 def _only(lines: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.text import Text
 
-from benchmark.collect import Collected, State, collect
+from benchmark.collect import Collected, State, collect, undone
 from benchmark.contenders import depends_on, facts_of
 from benchmark.errors import BadInput
 from benchmark.experiment import Composed
@@ -81,7 +81,7 @@ def caption(composed: Composed, cells: Sequence[Collected], found: Sequence[Entr
     """Say what the numbers depend on, what is missing, and how far the order is the published."""
     experiment = composed.experiment
     done = [cell for cell in cells if cell.state is State.done]
-    undone = [cell for cell in cells if cell.state not in (State.done, State.none)]
+    missing, wanted = undone(cells)
     lines = [composed.command("benchmark.tables", composed.name, *composed.given[1:])]
     facts = [facts_of(cell.caption, cell.manifest, cell.start) for cell in done]
     lines += [*depends_on(facts), experiment.interval]
@@ -95,9 +95,8 @@ def caption(composed: Composed, cells: Sequence[Collected], found: Sequence[Entr
             "≈ not told apart from the best of its column: sign flips of the mean difference over "
             "the same images, p above .05 after Holm's correction for all pairs of the column"
         )
-    if undone:
-        command = composed.command("benchmark", "--multirun", *composed.given)
-        lines.append(f"{len(undone)} of {len(done) + len(undone)} cells are not done: {command}")
+    if missing:
+        lines.append(f"{len(missing)} of {wanted} cells are not done: {composed.sweep()}")
     for cell in cells:
         if cell.note:
             state = "" if cell.state is State.done else f"{cell.state.name}, "

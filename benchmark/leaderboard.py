@@ -63,6 +63,10 @@ def main() -> int:
     try:
         check_endings(arguments.write, [*FORMATS, *PICTURES])
         found = _found(arguments)
+        console = Console(width=None if sys.stdout.isatty() else 160)
+        for board in found:
+            console.print(_screen(board), *map(Text, board.facts), "", sep="\n")
+        console.print(*(Text(note, "dim") for note in NOTES), sep="\n")
         for file in arguments.write:
             if file.suffix in PICTURES:
                 file.parent.mkdir(parents=True, exist_ok=True)
@@ -73,11 +77,6 @@ def main() -> int:
     except (BadInput, OSError) as error:
         print(f"benchmark.leaderboard: {error}", file=sys.stderr)
         return 2
-    if not arguments.write:
-        console = Console(width=None if sys.stdout.isatty() else 160)
-        for board in found:
-            console.print(_screen(board), *map(Text, board.facts), "", sep="\n")
-        console.print(*(Text(note, "dim") for note in NOTES), sep="\n")
     return 0
 
 

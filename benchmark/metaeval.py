@@ -22,7 +22,7 @@ from rich.text import Text
 from benchmark import captions, trust
 from benchmark.advice import one_line
 from benchmark.building import build
-from benchmark.consistency import CHANCE_OF_AR, chance_of_nr, consistency
+from benchmark.consistency import consistency
 from benchmark.constructed_maps import WRONG, ConstructedMaps
 from benchmark.errors import BadInput, UnreadableImage
 from benchmark.figure_parts import PICTURES
@@ -30,15 +30,16 @@ from benchmark.files import write_whole
 from benchmark.metaeval_figures import metaeval_figure
 from benchmark.perturbed_scores import Perturbations, passes_alone, perturbed_scores
 from benchmark.sanity import cells_of
-from benchmark.usual_settings import asked, usual
-from benchmark.verdicts import Judged, judged, sentences
+from benchmark.usual_settings import asked, not_asked, usual
+from benchmark.verdicts import Judged, chance_of, judged, sentences, thresholds
 
 TEXTS = (".md", ".csv")
 NOTE = (
     "NR: noise resilience, AR: adversary reactivity, of perturbed inputs / weights; MC: the mean of"
     " all; 1 is best; a metric of random values has NR {nr:.2f} and AR {ar:.2f}, one that never "
-    "changes NR 1 and AR 0. They rest on p-values, which depend on the number of images: compare "
-    "metrics, never runs of other numbers of images. Prefers the cause: share of images, to the "
+    "changes NR 1 and AR 0. Verdicts: {verdicts}; MC only orders the table. NR and AR rest on "
+    "p-values, which depend on the number of images: compare metrics, never runs of other numbers "
+    "of images. Prefers the cause: share of images, to the "
     "wrong map that is hardest to tell from it; metrics that are given the mask or its box have "
     "to. Passes: of the metric by itself, per image"
 )
@@ -51,11 +52,18 @@ class MetaEvaluation(NamedTuple):
     judged: list[Judged]  # metrics, the highest MC first
     methods: list[str]
     caption: str  # what it depends on
+    left_out: str  # metrics that were not asked; empty where the user has chosen
 
     @property
     def note(self) -> str:
         """Say how to read the table."""
-        return NOTE.format(nr=chance_of_nr(len(self.methods)), ar=CHANCE_OF_AR)
+        methods = len(self.methods)
+        told = NOTE.format(
+            nr=chance_of("NR", methods),
+            ar=chance_of("AR", methods),
+            verdicts=thresholds(methods),
+        )
+        return "; ".join(filter(None, [told, self.left_out]))
 
 
 def evaluate(overrides: Sequence[str]) -> MetaEvaluation:
@@ -87,11 +95,15 @@ def evaluate(overrides: Sequence[str]) -> MetaEvaluation:
         f"{perturbations.disruptive_factor_sd:g}"
         + ("" if perturbations.explain_again else ", perturbed images keep their heatmaps")
     )
+    chosen = any(each.startswith("metric=") for each in overrides)
+    method = first.settings.choices["method"]
+    left_out = "" if chosen else not_asked(first.metrics, first.settings.method, method)
     return MetaEvaluation(
         parts,
         judged(parts, preferred, passes_alone(first), WRONG, len(cells)),
         methods,
         " · ".join([", ".join(methods), *told, images, done]),
+        left_out,
     )
 
 
@@ -127,18 +139,17 @@ def markdown(found: MetaEvaluation) -> str:
 
 
 def main() -> int:
-    """Print which metrics deserve belief, or write it as Markdown, CSV or a figure."""
+    """Print which metrics deserve belief, and write it as Markdown, CSV or a figure."""
     try:
         settings, files = asked("benchmark.metaeval", __doc__, TEXTS + PICTURES)
         found = evaluate(settings)
+        _show(found)
         for file in files:
             _write(found, file)
             print(f"written to {file}")
     except (BadInput, UnreadableImage, OSError) as error:
         print(f"benchmark.metaeval: {one_line(error)}", file=sys.stderr)
         return 2
-    if not files:
-        _show(found)
     return 0
 
 

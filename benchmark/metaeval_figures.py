@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmark.consistency import CHANCE_OF_AR, chance_of_nr
 from benchmark.figure_parts import COLOURS, caption
-from benchmark.verdicts import Judged
+from benchmark.verdicts import Judged, chance_of
 
 SIDES = {"NR": "noise resilience (NR)", "AR": "adversary reactivity (AR)"}
 MARKERS = ("o", "s")  # of inputs and weights
@@ -50,7 +49,7 @@ def metaeval_figure(metrics: Sequence[Judged], facts: str) -> Figure:
 
 def _side(panel: Axes, metrics: Sequence[Judged], side: str) -> None:
     """Draw NR or AR under perturbed inputs and weights."""
-    chance = chance_of_nr(metrics[0].methods) if side == "NR" else CHANCE_OF_AR
+    chance = chance_of(side, metrics[0].methods)
     panel.axvline(chance, color="0.5", linestyle="--", linewidth=1, label="random values")
     tests = list(dict.fromkeys(test for each in metrics for test in each.sides[side]))
     for test, marker, colour in zip(tests, MARKERS, COLOURS[1:], strict=False):

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import copy
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import pandas as pd
 import torch
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor, nn
 
 from benchmark.captions import title
@@ -23,6 +20,7 @@ from benchmark.known_curves import score, values_of
 from benchmark.models import ImageClassifier
 from benchmark.sanity_checks import explain, resize_of
 from benchmark.sanity_variants import noisy
+from benchmark.stage_bars import stage
 
 
 class Perturbed(NamedTuple):
@@ -62,6 +60,11 @@ class Perturbations:
                 f"disruptive_noise={self.disruptive_noise} minor_factor_sd={self.minor_factor_sd} "
                 f"disruptive_factor_sd={self.disruptive_factor_sd}"
             )
+
+    @property
+    def number(self) -> int:
+        """How many there are: of inputs and of weights, minor and disruptive, each drawn anew."""
+        return 4 * self.draws
 
     def __call__(self, model: ImageClassifier, batch: Batch, seed: int) -> Iterator[Perturbed]:
         """Perturb the images of a batch, each from its own seed, and then the network."""
@@ -106,45 +109,62 @@ def perturbed_scores(cells: Sequence[Cell], perturbations: Perturbations) -> pd.
         BadInput: a method cannot explain the model, or has another resolution than asked for.
     """
     first = cells[0]
-    ids, lines = first.dataset.ids(), []
+    ids = first.dataset.ids()
+    lines: list[dict[str, object]] = []
     resizes = [resize_of(cell) for cell in cells]
     groups = [ids[part] for part in chunks(len(ids), first.settings.batch_size)]
-    shown = Console(stderr=True)
-    for group in track(groups, "perturbing", console=shown, disable=not sys.stderr.isatty()):
-        batch = first.batch(group)
-        seen = _predicted(first.model, batch.images)
-        heatmaps = {
-            title(cell): explain(cell.method, first.model, batch, resize)
-            for cell, resize in zip(cells, resizes, strict=True)
-        }
-        before = {
-            method: values_of(first.metrics, first.model, batch, each)
-            for method, each in heatmaps.items()
-        }
-        for each in perturbations(first.model, batch, first.settings.seed):
-            same = _predicted(each.model, each.batch.images) == seen
-            rows = (same if each.strength == MINOR else ~same).nonzero()[:, 0].tolist()
-            if not rows:
-                continue
-            some = each.batch.select(rows)
-            for cell, resize in zip(cells, resizes, strict=True):
-                kept = each.test == INPUTS and not perturbations.explain_again
-                again = (
-                    heatmaps[title(cell)][rows]
-                    if kept
-                    else explain(cell.method, each.model, some, resize)
-                )
-                after = values_of(first.metrics, each.model, some, again)
-                told = {"test": each.test, "strength": each.strength, "draw": each.draw}
-                lines += [
-                    told
-                    | {"method": title(cell), "metric": metric, "id": batch.ids[row]}
-                    | {"before": before[title(cell)][metric][row], "after": after[metric][place]}
-                    for metric in first.metrics
-                    for place, row in enumerate(rows)
-                ]
+    steps = 1 + perturbations.number
+    what = f"{len(ids)} images as they are and perturbed by {len(cells)} methods"
+    heading = f"explaining {what}, scoring by {len(first.metrics)} metrics"
+    with stage(heading, len(ids)) as shown:
+        for group in groups:
+            for found in _of_batch(cells, resizes, perturbations, first.batch(group)):
+                lines += found
+                shown.move(len(group) / steps)
     columns = ["test", "strength", "draw", "method", "metric", "id", "before", "after"]
     return pd.DataFrame(lines, columns=columns)
+
+
+def _of_batch(
+    cells: Sequence[Cell],
+    resizes: Sequence[tuple[int, str] | None],
+    perturbations: Perturbations,
+    batch: Batch,
+) -> Iterator[list[dict[str, object]]]:
+    """Score a batch as it is, which yields no line, and then under each perturbation."""
+    first = cells[0]
+    seen = _predicted(first.model, batch.images)
+    heatmaps = {
+        title(cell): explain(cell.method, first.model, batch, resize)
+        for cell, resize in zip(cells, resizes, strict=True)
+    }
+    before = {
+        method: values_of(first.metrics, first.model, batch, each)
+        for method, each in heatmaps.items()
+    }
+    yield []
+    for each in perturbations(first.model, batch, first.settings.seed):
+        lines: list[dict[str, object]] = []
+        same = _predicted(each.model, each.batch.images) == seen
+        rows = (same if each.strength == MINOR else ~same).nonzero()[:, 0].tolist()
+        for cell, resize in zip(cells, resizes, strict=True) if rows else ():
+            some = each.batch.select(rows)
+            kept = each.test == INPUTS and not perturbations.explain_again
+            again = (
+                heatmaps[title(cell)][rows]
+                if kept
+                else explain(cell.method, each.model, some, resize)
+            )
+            after = values_of(first.metrics, each.model, some, again)
+            told = {"test": each.test, "strength": each.strength, "draw": each.draw}
+            lines += [
+                told
+                | {"method": title(cell), "metric": metric, "id": batch.ids[row]}
+                | {"before": before[title(cell)][metric][row], "after": after[metric][place]}
+                for metric in first.metrics
+                for place, row in enumerate(rows)
+            ]
+        yield lines
 
 
 def passes_alone(cell: Cell) -> dict[str, float]:
@@ -152,10 +172,12 @@ def passes_alone(cell: Cell) -> dict[str, float]:
     model, batch = cell.model, cell.batch(cell.dataset.ids()[:1])
     heatmaps = explain(cell.method, model, batch, resize_of(cell))
     found = {}
-    for name in cell.metrics:
-        model.begin_count(1)
-        score(name, cell.metrics, model, batch, heatmaps, kept=lambda _: {})
-        found[name] = float(model.forward_passes.sum() + model.backward_passes.sum())
+    with stage(f"counting the passes of {len(cell.metrics)} metrics", len(cell.metrics)) as shown:
+        for name in cell.metrics:
+            model.begin_count(1)
+            score(name, cell.metrics, model, batch, heatmaps, kept=lambda _: {})
+            found[name] = float(model.forward_passes.sum() + model.backward_passes.sum())
+            shown.move(1)
     return found
 
 

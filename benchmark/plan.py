@@ -19,6 +19,7 @@ from benchmark.loading import batch_of
 from benchmark.models import ImageClassifier
 from benchmark.pass_sizes import load_model
 from benchmark.pass_times import PassTime, of_classifier
+from benchmark.stage_bars import stage
 
 
 class Cost(NamedTuple):
@@ -50,35 +51,53 @@ def plan(composed: Composed) -> Table:
     shown = Table(title=composed.experiment.title, title_justify="left")
     for heading in ("cell", "state", "images", "explain", "score", "hours"):
         shown.add_column(heading, justify="left" if heading in ("cell", "state") else "right")
+    undone = [each for each in collect(composed) if each.state not in (State.done, State.none)]
+    rows = list(dict.fromkeys(each.row for each in undone))
     small, batch = scene()
     speeds: dict[str, PassTime] = {}
     total, images = 0.0, 0
-    for cell in collect(composed):
-        if cell.state in (State.done, State.none):
-            continue
-        settings = composed.settings(cell.row, cell.column)
-        left = _left(settings)
-        count = max(left.explain, *left.score.values(), 0)
-        name = str(settings.model)
-        if name not in speeds:
-            speeds[name] = speed(load_model(settings))
-        try:
-            cost = count_passes(settings, small, batch)
-        except BadInput as error:
-            shown.add_row(_name(cell), cell.state.name, str(count), f"not known: {error}", "", "")
-            continue
-        forward = left.explain * (cost.forward + cost.attack)
-        forward += sum(number * cost.scoring[metric] for metric, number in left.score.items())
-        backward = left.explain * (cost.backward + cost.attack)
-        seconds = forward * speeds[name].forward + backward * speeds[name].backward
-        passes = f"{cost.forward:.0f} + {cost.backward:.0f}"
-        cells = (str(count), passes, f"{sum(cost.scoring.values()):.0f}", f"{seconds / 3600:.2f}")
-        shown.add_row(_name(cell), cell.state.name, *cells)
-        total, images = total + seconds, images + count
+    with stage(f"counting the passes of {len(undone)} cells", len(undone)) as progress:
+        for number, cell in enumerate(undone):
+            if number == 0 or cell.row != undone[number - 1].row:
+                progress.say(f"row {rows.index(cell.row) + 1} of {len(rows)}: {cell.row}")
+            line, seconds, count = _planned(composed, cell, small, batch, speeds)
+            shown.add_row(_name(cell), cell.state.name, *line)
+            total, images = total + seconds, images + count
+            progress.move(1)
     shown.add_section()
     shown.add_row("all", "", str(images), "", "", f"{total / 3600:.2f}")
     shown.caption = "explain: forward + backward passes per image; score: forward passes per image"
     return shown
+
+
+def _planned(
+    composed: Composed,
+    cell: Collected,
+    small: ImageClassifier,
+    batch: Batch,
+    speeds: dict[str, PassTime],
+) -> tuple[tuple[str, ...], float, int]:
+    """Return what a cell's line says, and its seconds and images for the sum.
+
+    ``speeds`` holds what passes of each model take; a model that it lacks is timed and added.
+    """
+    settings = composed.settings(cell.row, cell.column)
+    left = _left(settings)
+    count = max(left.explain, *left.score.values(), 0)
+    name = str(settings.model)
+    if name not in speeds:
+        speeds[name] = speed(load_model(settings))
+    try:
+        cost = count_passes(settings, small, batch)
+    except BadInput as error:
+        return (str(count), f"not known: {error}", "", ""), 0.0, 0
+    forward = left.explain * (cost.forward + cost.attack)
+    forward += sum(number * cost.scoring[metric] for metric, number in left.score.items())
+    backward = left.explain * (cost.backward + cost.attack)
+    seconds = forward * speeds[name].forward + backward * speeds[name].backward
+    passes = f"{cost.forward:.0f} + {cost.backward:.0f}"
+    scoring = f"{sum(cost.scoring.values()):.0f}"
+    return (str(count), passes, scoring, f"{seconds / 3600:.2f}"), seconds, count
 
 
 def count_passes(settings: Settings, model: ImageClassifier, batch: Batch) -> Cost:

@@ -103,7 +103,7 @@ def _facts(cell: Cell) -> dict[str, str]:
 
 
 def main() -> int:
-    """Print how precisions differ, or write it as Markdown, JSON or CSV; return the exit code."""
+    """Print how precisions differ, write it where asked; return the exit code."""
     parser = argparse.ArgumentParser(prog="benchmark.precision", description=__doc__)
     parser.add_argument("settings", nargs="*", help="group=choice or key=value")
     parser.add_argument(
@@ -117,14 +117,13 @@ def main() -> int:
     try:
         check_endings(arguments.write, FORMATS)
         comparison = measured(arguments.settings)
+        _show(comparison)
         for file in arguments.write:
             write_whole(file, rendered(comparison, file.suffix))
             print(f"written to {file}")
     except (BadInput, UnreadableImage, OSError) as error:
         print(f"benchmark.precision: {one_line(error)}", file=sys.stderr)
         return 2
-    if not arguments.write:
-        _show(comparison)
     return 0
 
 

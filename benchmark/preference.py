@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from enum import Enum
+from functools import cache
+from itertools import count
 
 import numpy as np
 import pandas as pd
@@ -12,6 +15,11 @@ from scipy.stats import beta
 from benchmark.stats import Mean, mean_interval
 
 SAME = 1e-7  # values that differ by less differ by rounding
+EVEN = 0.5  # share of images on which a metric that cannot tell two maps prefers one of them
+WITHIN = 0.25  # of EVEN; where the interval of an even metric is wider, images are too few to tell
+
+# Which map is preferred: what is said of a metric and one wrong map. unknown: images are too few.
+Answer = Enum("Answer", "cause wrong neither unknown")
 
 
 def share(wins: ArrayLike) -> Mean:
@@ -31,6 +39,35 @@ def share(wins: ArrayLike) -> Mean:
     return Mean(won / n, low, high, n)
 
 
+@cache
+def enough() -> int:
+    """Return how many images it takes until the interval of an even metric is narrow enough."""
+    return next(n for n in count(1) if share([EVEN] * n).low >= EVEN - WITHIN)
+
+
+def answer(low: float, high: float, n: int, equal: float) -> Answer:
+    """Say which of two maps a metric prefers.
+
+    Args:
+        low: end of the interval of the share of images on which it prefers the cause.
+        high: the other end.
+        n: images.
+        equal: share of images on which both maps have the same value. Where that is all of them,
+            few images tell that the metric does not see what is different.
+    """
+    if low > EVEN:
+        return Answer.cause
+    if high < EVEN:
+        return Answer.wrong
+    return Answer.neither if equal == 1 or n >= enough() else Answer.unknown
+
+
+def answers(lines: pd.DataFrame) -> list[Answer]:
+    """Say so for each line of ``preferences`` that has images."""
+    columns = lines[["low", "high", "n", "equal"]]
+    return [answer(*each) for each in columns.itertuples(index=False, name=None)]
+
+
 def preferences(
     values: Mapping[tuple[str, str], Sequence[float]],
     higher_is_better: Mapping[str, bool],
@@ -45,8 +82,9 @@ def preferences(
 
     Returns:
         A line per metric and rival: ``n``, ``share`` of the images where the cause is preferred
-        (equal values half) with ``low`` and ``high``, and the mean ``difference`` in the metric's
-        own unit, above 0 where the cause is better, with ``from`` and ``to``.
+        (equal values half) with ``low`` and ``high``, the share with ``equal`` values, and the mean
+        ``difference`` in the metric's own unit, above 0 where the cause is better, with ``from``
+        and ``to``.
     """
     lines = []
     for (metric, rival), of_rival in values.items():
@@ -55,10 +93,11 @@ def preferences(
         apart = np.asarray(values[metric, cause], float) - np.asarray(of_rival, float)
         apart = apart if higher_is_better[metric] else -apart
         wins = np.where(np.isnan(apart), np.nan, (apart > SAME) + (np.abs(apart) <= SAME) / 2)
+        ties = np.where(np.isnan(apart), np.nan, np.abs(apart) <= SAME)
         won, by = share(wins), mean_interval(apart)
         lines.append(
             {"metric": metric, "rival": rival, "n": won.n}
-            | {"share": won.value, "low": won.low, "high": won.high}
+            | {"share": won.value, "low": won.low, "high": won.high, "equal": share(ties).value}
             | {"difference": by.value, "from": by.low, "to": by.high}
         )
     return pd.DataFrame(lines)
@@ -70,15 +109,24 @@ def findings(lines: pd.DataFrame, wrong: Sequence[str]) -> list[str]:
     for metric, own in lines[lines["rival"].isin(wrong) & (lines["n"] > 0)].groupby(
         "metric", sort=False
     ):
-        worse = own.loc[own["high"] < 0.5, "rival"].tolist()
-        unsure = own.loc[(own["low"] <= 0.5) & (own["high"] >= 0.5), "rival"].tolist()
+        given = own.assign(answer=pd.Series(answers(own), own.index))
+        worse, unsure = (
+            given.loc[given["answer"] == each, "rival"].tolist()
+            for each in (Answer.wrong, Answer.neither)
+        )
         parts = [f"prefers {_and(worse)} to the cause"] if worse else []
         parts += [f"does not tell {_and(unsure)} from the cause"] if unsure else []
+        parts += [
+            f"{number} images cannot tell whether it prefers the cause to "
+            + _and(few["rival"].tolist())
+            for number, few in given[given["answer"] == Answer.unknown].groupby("n")
+        ]
         least = int(own["share"].to_numpy().argmin())
         rival, won, n = (own[name].tolist()[least] for name in ("rival", "share", "n"))
         often = f"least often to {rival} ({won:.0%} of {n} images)" if won < 1 else "on all images"
         fine = f"prefers the cause to every wrong map, {often}"
-        said.append(f"{metric} {', and '.join(parts) or fine}")
+        name = f"{metric}:" if parts and parts[0][0].isdigit() else str(metric)
+        said.append(f"{name} {', and '.join(parts) or fine}")
     return said
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from enum import Enum
 from itertools import combinations
 from math import comb
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -201,48 +200,3 @@ def correlations(contenders: Sequence[Contender]) -> dict[str, pd.DataFrame]:
         if stacked.shape[1] > 1:
             found[group] = stacked.corr(method="spearman", min_periods=3)
     return found
-
-
-def sentences(frames: Mapping[str, pd.DataFrame]) -> list[str]:
-    """Say in plain English what was found; of many pairs the most and the least alike."""
-    said = []
-    for line in _lines(frames.get("images")):
-        said.append(
-            f"{line['metric']}: {line['n']} images {_strength(line['alpha'])} on the order of "
-            f"{line['methods']} methods (alpha {line['alpha']:.2f})"
-            if line["alpha"] == line["alpha"]
-            else f"{line['metric']}: all {line['methods']} methods share a place on every image"
-        )
-    for name, within in (("metrics", ["group"]), ("protocols", ["base", "metric"])):
-        if name not in frames:
-            continue
-        for _, part in frames[name].groupby(within, sort=False):
-            ordered = part.dropna(subset=["tau"]).sort_values("tau", kind="stable")
-            for line in _lines(ordered.iloc[[-1, 0]] if len(ordered) > 1 else ordered):
-                by = f"{line['metric']}: " if "metric" in line else ""
-                said.append(
-                    f"{by}{line['first']} and {line['second']} order {line['methods']} methods "
-                    f"with tau {line['tau']:+.2f}; {line['turned']:.0%} of their pairs turn round"
-                )
-    if "methods" in frames:
-        for _, part in frames["methods"].groupby(["base", "metric"], sort=False):
-            far = (part["highest"] - part["lowest"]).to_numpy().argmax()
-            (line,) = _lines(part.iloc[[int(far)]])
-            said.append(
-                f"{line['metric']}: {line['method']} moves most, from {line['lowest']:.4f} "
-                f"({line['at lowest']}) to {line['highest']:.4f} ({line['at highest']}), place "
-                f"{line['best rank']:g} to {line['worst rank']:g} of {line['methods']}"
-            )
-    return said
-
-
-def _lines(frame: pd.DataFrame | None) -> list[dict[str, Any]]:
-    records: list[Any] = [] if frame is None else frame.to_dict("records")
-    return records
-
-
-def _strength(alpha: float) -> str:
-    """Put alpha into a word, by the limits of Krippendorff (2004), Content Analysis, chapter 11."""
-    if alpha < 0.667:
-        return "agree little"
-    return "agree" if alpha >= 0.8 else "agree somewhat"

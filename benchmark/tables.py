@@ -166,9 +166,7 @@ def main() -> int:
             if arguments.plan:
                 from benchmark.plan import plan  # noqa: PLC0415 - counts passes, with torch
 
-                with Console(stderr=True).status("counting passes, method by method"):
-                    shown = plan(composed)
-                console.print(shown)
+                console.print(plan(composed))
             elif arguments.write:
                 for file in write_table(composed, arguments.write):
                     print(f"written to {file}")

@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import pandas as pd
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from benchmark import captions
@@ -27,12 +26,16 @@ from benchmark.files import write_whole
 from benchmark.images import chunks
 from benchmark.interfaces import BadInput
 from benchmark.known_curves import values_of
-from benchmark.preference import findings, preferences
-from benchmark.usual_settings import asked, usual
+from benchmark.preference import EVEN, enough, findings, preferences
+from benchmark.stage_bars import stage
+from benchmark.usual_settings import asked, not_asked, usual
 
 NOTE = (
     "share of images on which the metric prefers the map of the cause, equal values half, with "
     "Jeffreys' 95 % interval; in brackets the mean difference, above 0 where the cause is better. "
+    "It prefers a map where all of the interval is on that side of {even:.0%}, and does not tell "
+    "the two where both have the same value on all images or the interval holds {even:.0%} and "
+    "there are {enough} images at least; fewer cannot tell. "
     "Metrics that are given the mask or its box have to prefer it"
 )
 
@@ -43,6 +46,12 @@ class Verdict(NamedTuple):
     lines: pd.DataFrame  # as of ``preferences``
     findings: list[str]  # a sentence per metric
     caption: str  # what it depends on
+    left_out: str  # metrics that were not asked; empty where the user has chosen
+
+    @property
+    def note(self) -> str:
+        """Say how to read the table, and what is not in it."""
+        return "; ".join(filter(None, [NOTE.format(even=EVEN, enough=enough()), self.left_out]))
 
 
 def judge(overrides: Sequence[str]) -> Verdict:
@@ -66,7 +75,11 @@ def judge(overrides: Sequence[str]) -> Verdict:
     facts = [f"{key} {value}" for key, value in captions.caption(cell).items()]
     shape = f"{cell.settings.res} x {cell.settings.res}"
     about = f"maps blur {maps.blur:g} px, shift {maps.shift} px"
-    return Verdict(lines, findings(lines, WRONG), " · ".join([shape, *facts, about]))
+    chosen = any(each.startswith("metric=") for each in overrides)
+    settings = cell.settings
+    left_out = "" if chosen else not_asked(cell.metrics, settings.method, "a constructed one")
+    told = " · ".join([shape, *facts, about])
+    return Verdict(lines, findings(lines, WRONG), told, left_out)
 
 
 def prefer(cell: Cell, maps: ConstructedMaps) -> pd.DataFrame:
@@ -78,15 +91,17 @@ def prefer(cell: Cell, maps: ConstructedMaps) -> pd.DataFrame:
     values: dict[tuple[str, str], list[float]] = {}
     ids, size = cell.dataset.ids(), cell.settings.batch_size
     groups = [ids[part] for part in chunks(len(ids), size)]
-    for group in track(
-        groups, "scoring", console=Console(stderr=True), disable=not sys.stderr.isatty()
-    ):
-        batch = maps.known(cell.batch(group))
-        if batch.ids:
-            for name, heatmaps in maps(cell.dataset, batch, cell.settings.res).items():
+    title = f"scoring constructed heatmaps of {len(ids)} images by {len(cell.metrics)} metrics"
+    with stage(title, len(ids)) as shown:
+        for group in groups:
+            batch = maps.known(cell.batch(group))
+            made = maps(cell.dataset, batch, cell.settings.res) if batch.ids else {}
+            for name, heatmaps in made.items():
                 found = values_of(cell.metrics, cell.model, batch, heatmaps)
                 for metric, each in found.items():
                     values.setdefault((metric, name), []).extend(each)
+                shown.move(len(batch.ids) / len(made))
+            shown.move(len(group) - len(batch.ids))
     better = {name: metric.higher_is_better for name, metric in cell.metrics.items()}
     return preferences(values, better, CAUSE)
 
@@ -115,14 +130,15 @@ def markdown(verdict: Verdict) -> str:
         for name, row in zip(shown.index, shown.to_numpy(), strict=True)
     ]
     said = [f"- {each}." for each in verdict.findings]
-    return "\n".join([*head, *rows, "", f"{verdict.caption}; {NOTE}.", "", *said, ""])
+    return "\n".join([*head, *rows, "", f"{verdict.caption}; {verdict.note}.", "", *said, ""])
 
 
 def main() -> int:
-    """Print which metrics prefer the cause, or write it as Markdown or CSV."""
+    """Print which metrics prefer the cause, and write it where asked as Markdown or CSV."""
     try:
         settings, files = asked("benchmark.trust", __doc__, (".md", ".csv"))
         verdict = judge(settings)
+        _show(verdict)
         for file in files:
             table = (
                 verdict.lines.to_csv(index=False) if file.suffix == ".csv" else markdown(verdict)
@@ -132,8 +148,6 @@ def main() -> int:
     except (BadInput, OSError) as error:
         print(f"benchmark.trust: {one_line(error)}", file=sys.stderr)
         return 2
-    if not files:
-        _show(verdict)
     return 0
 
 
@@ -143,7 +157,7 @@ def _show(verdict: Verdict) -> None:
     for name, row in zip(shown.index, shown.to_numpy(), strict=True):
         table.add_row(str(name), *row)
     console = Console(width=None if sys.stdout.isatty() else 140, markup=False, highlight=False)
-    console.print(table, f"{verdict.caption}; {NOTE}", "", *verdict.findings, sep="\n")
+    console.print(table, f"{verdict.caption}; {verdict.note}", "", *verdict.findings, sep="\n")
 
 
 if __name__ == "__main__":

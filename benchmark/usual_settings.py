@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import re
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -34,6 +35,39 @@ def usual(name: str, overrides: Sequence[str]) -> tuple[DictConfig, list[str]]:
     settings = [each for each in config.settings if each.partition("=")[0] not in named]
     merged = cast(DictConfig, OmegaConf.merge(config, OmegaConf.from_dotlist(own)))
     return merged, [*settings, *given]
+
+
+def not_asked(metrics: Container[str], method: Container[object], whose: str) -> str:
+    """Say which metrics of ``conf/metric`` were left out, and how to ask them; empty if none was.
+
+    Args:
+        metrics: names of those that were asked.
+        method: the settings of the run's method, of which some metrics take values.
+        whose: heatmaps are scored, in words.
+    """
+    can: list[str] = []
+    cannot: dict[str, list[str]] = {}
+    for file in sorted((CONF / "metric").glob("*.yaml")):
+        if file.stem in metrics:
+            continue
+        taken = re.findall(r"\$\{method\.(\w+)\}", file.read_text(encoding="utf-8"))
+        if lacking := [key for key in taken if key not in method]:
+            cannot[file.stem] = lacking
+        else:
+            can.append(file.stem)
+    parts = []
+    if can:
+        parts.append(
+            f"not asked: {', '.join(can)} (metric=[{can[0]},...] does, and shows – where no image "
+            "has what one needs)"
+        )
+    if cannot:
+        keys = dict.fromkeys(key for each in cannot.values() for key in each)
+        parts.append(
+            f"{', '.join(cannot)} cannot be asked: they take {' and '.join(keys)} of the method "
+            f"that made a heatmap, which {whose} has not"
+        )
+    return "; ".join(parts)
 
 
 def asked(prog: str, doc: str | None, kinds: Sequence[str]) -> tuple[list[str], list[Path]]:

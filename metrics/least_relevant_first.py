@@ -17,7 +17,9 @@ class LeastRelevantFirst:
     With k of N cells left, the image is what insertion over the deletion's substrate shows at k
     cells. So the curve is made as that insertion, kept as it, by the fraction shown, and read
     backwards for the area. Where a protocol has one substrate for both, as ``igos``, no pass is
-    needed beside insertion's, and under the trapezoid rule the value is insertion's.
+    needed beside insertion's, and under the trapezoid rule the value is insertion's, whether cells
+    tie or not. Deletion of the negated heatmap is the same only where no cells tie, for ties go by
+    index either way, and where the groups of cells fill the grid.
     """
 
     protocol: Protocol

@@ -8,9 +8,12 @@ import pandas as pd
 import pytest
 
 from benchmark import agreement
+from benchmark.collect import collect
 from benchmark.contenders import Contender
 from benchmark.errors import BadInput
-from benchmark.rankings import Level, comparisons_of, correlations, krippendorff, sentences
+from benchmark.experiment import read
+from benchmark.ranking_texts import NAMED, lacking, sentences, told_apart
+from benchmark.rankings import Level, comparisons_of, correlations, krippendorff
 
 NAN = np.nan
 # Krippendorff (2011), Computing Krippendorff's Alpha-Reliability, section D: 4 observers, 12 units.
@@ -136,6 +139,18 @@ def test_correlations_turn_metrics_so_that_agreement_is_1():
     assert texts == ["1.00"] * 4
 
 
+def test_two_methods_of_equal_means_by_one_metric_count_neither_way_in_tau_b():
+    values = [(0.1, 0.1), (0.1, 0.2), (0.3, 0.3), (0.4, 0.25)]
+    tied = [
+        contender(name, deletion=[one] * 3, insertion=[1 - two] * 3)
+        for name, (one, two) in zip("abcd", values, strict=True)
+    ]
+    (line,) = comparisons_of(tied)["metrics"].to_dict("records")
+    # of six pairs deletion ties one; of the five others four agree and one is turned
+    assert line["tau"] == pytest.approx((4 - 1) / np.sqrt(5 * 6))
+    assert line["turned"] == pytest.approx(1 / 6)
+
+
 def test_one_method_alone_has_nothing_to_be_ranked_with():
     with pytest.raises(BadInput, match="no two methods were scored on the same images"):
         comparisons_of([contender("a", insertion=[1, 2, 3])])
@@ -167,10 +182,16 @@ def test_stored_runs_become_a_table_a_text_and_a_figure(runs, tmp_path, monkeypa
     assert (means["lowest"] <= means["highest"]).all()
     ends = {text.rpartition(" ")[2] for text in [*means["at lowest"], *means["at highest"]]}
     assert ends == {"protocol.steps=4", "protocol.steps=8"}
-    assert files[0].read_text().startswith("- deletion: 4 images")
+    assert (
+        files[0]
+        .read_text()
+        .startswith("- protocol igos protocol.steps=10 protocol.steps=4: deletion: 4 images")
+    )
     assert files[2].read_bytes().startswith(b"\x89PNG")
     assert files[3].read_bytes().startswith(b"%PDF")
-    capsys.readouterr()
+    shown = capsys.readouterr().out  # on the screen, too
+    assert "┃ metric " in shown
+    assert shown.splitlines()[-4:] == [f"written to {file}" for file in files]
     assert told(monkeypatch, runs, "--only", "protocol.steps=8") == 0
     shown = capsys.readouterr().out
     assert "protocol.steps=8" in shown
@@ -182,3 +203,93 @@ def test_what_cannot_be_written_or_found_is_said_in_a_line(runs, monkeypatch, ca
     assert "end in .md, .csv, .png, .pdf, .svg, not" in capsys.readouterr().err
     assert told(monkeypatch, runs, "--only", "nowhere") == 2
     assert "has 'nowhere' in its line" in capsys.readouterr().err
+
+
+# What is said of which group, and what is missing
+
+
+def test_titles_are_told_apart_by_what_the_others_have_not():
+    assert told_apart(["a · b"]) == {"a · b": ""}
+    assert told_apart(["a · b · c", "a · d · c"]) == {"a · b · c": "b: ", "a · d · c": "d: "}
+    assert told_apart(["a · b", "a"]) == {"a · b": "a · b: ", "a": "a: "}  # nothing of its own
+
+
+def test_sentences_name_their_group_where_there_are_several():
+    alone = sentences(comparisons_of(three()))
+    assert alone[0].startswith("deletion: 3 images")
+    several = sentences(comparisons_of(three() + three("rise", (0.2, 0.1, 0.3))))
+    own = [each for each in several if "images" in each or "deletion and insertion" in each]
+    assert len(own) == 6
+    assert {each.partition(": ")[0] for each in own} == {"protocol igos", "protocol rise"}
+    assert sum(each.startswith("deletion: igos and rise order 3 methods") for each in several) == 1
+    both = three() + three("rise")
+    other = [each._replace(group=each.group.replace("data d", "data e")) for each in both]
+    bases = comparisons_of(both + other)
+    said = sentences(bases)
+    assert any(each.startswith("data e: deletion: igos and rise order") for each in said)
+    assert any(each.startswith("data d: insertion: a moves most") for each in said)
+
+
+SWEPT = """# @package _global_
+defaults:
+  - override /dataset: tiny
+  - override /model: tiny
+  - override /metric: [deletion, insertion]
+  - override /hydra/sweeper: cells
+device: cpu
+res: 7
+experiment:
+  title: Steps
+  rows:
+    Toy: {set: [method=toy]}
+    Centre: {set: [method=centre]}
+    Random: {set: [method=random], columns: ["9 steps"]}
+  columns:
+    4 steps: {set: [protocol.steps=4]}
+    8 steps: {set: [protocol.steps=8]}
+    9 steps: {set: [protocol.steps=9]}
+  metrics: {deletion: {}, insertion: {}}
+"""
+
+
+@pytest.fixture(scope="module")
+def swept(runs):
+    """An experiment of which two columns of three are done, and what its commands are given."""
+    conf = runs.parent / "conf"
+    (conf / "experiment").mkdir()
+    (conf / "experiment" / "steps.yaml").write_text(SWEPT)
+    images = runs.parent / "images"
+    return ["--config-dir", conf, "steps", f"dataset.root='{images}'", f"results='{runs}'"]
+
+
+def test_cells_of_an_experiment_that_are_not_done_are_counted_and_named(
+    swept, tmp_path, monkeypatch, capsys
+):
+    missing = (
+        "3 of 7 cells are not there or not complete: Toy × 9 steps; Centre × 9 steps; "
+        "Random × 9 steps; to go on: python -m benchmark --config-dir"
+    )
+    assert told(monkeypatch, *swept) == 0
+    shown = capsys.readouterr().out
+    assert missing in shown
+    assert "--multirun +experiment=steps" in shown.splitlines()[-1]
+    assert "deletion: 4 steps and 8 steps order 2 methods" in shown
+    assert "protocol 4 steps: deletion: 4 images" in shown
+    assert told(monkeypatch, *swept, "--write", tmp_path / "a.md") == 0
+    assert f"- {missing}" in (tmp_path / "a.md").read_text()
+    assert told(monkeypatch, *swept, "+experiment.only=[Toy,'9 steps','8 steps']") == 2
+    said = capsys.readouterr().err
+    assert "no two methods were scored" in said
+    assert "; 1 of 2 cells are not there or not complete: Toy × 9 steps; to go on" in said
+    assert told(monkeypatch, *swept, "+experiment.only=['4 steps','8 steps']") == 0
+    assert "not complete" not in capsys.readouterr().out
+
+
+def test_of_many_cells_that_are_not_done_only_the_first_are_named():
+    composed = read("sensitivity", ["n=2", "results=nowhere"])
+    (line,) = lacking(composed, collect(composed))
+    assert line.startswith(
+        "100 of 100 cells are not there or not complete: I-GOS × blur, 50 steps; "
+    )
+    assert line.count(" × ") == NAMED
+    assert f"; and {100 - NAMED} more; to go on: python -m benchmark --multirun" in line

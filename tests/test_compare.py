@@ -137,6 +137,9 @@ def test_a_folder_of_runs_is_compared_by_what_was_run(runs, tmp_path, monkeypatc
     assert not any(pairs["group"].str.contains("seed 1")), "another seed is another group"
     assert set(seeds["method"]) == {"toy at 8 x 8"}
     assert set(seeds["seeds"]) == {2}
+    shown = capsys.readouterr().out  # on the screen, too
+    assert "Wilcoxon" in shown
+    assert shown.splitlines()[-1] == f"written to {file}"
     monkeypatch.setattr("sys.argv", ["compare", str(runs), "--against", "centre at 8 x 8"])
     assert compare.main() == 0
     assert "Wilcoxon" in capsys.readouterr().out

@@ -159,6 +159,20 @@ def test_it_shows_what_deletion_in_the_reverse_order_shows(order, res, steps, co
         assert torch.equal(forth[place], back[place])
 
 
+@pytest.mark.parametrize("steps", [16, 5])
+def test_it_is_insertion_where_one_substrate_serves_both_with_ties_and_without(steps):
+    model, batch = classifier(Smooth(), classes=4, pass_batch=64), batch_of(images_of(2, 12))
+    for heatmaps in (heatmaps_of(2, 4), heatmaps_of(2, 4).mul(3).round()):
+        rules = protocol(GREY, GREY, steps)
+        least, inserted = (
+            value(metric(rules), model, batch, heatmaps)
+            for metric in (LeastRelevantFirst, Insertion)
+        )
+        assert least.tolist() == pytest.approx(inserted.tolist(), abs=1e-12)
+        other = value(Insertion(protocol(GREY, Flat(0.1), steps)), model, batch, heatmaps)
+        assert ((other - least).abs() > 1e-4).all()
+
+
 @given(st.lists(st.integers(0, 4), min_size=9, max_size=9))
 @settings(max_examples=15, deadline=None)
 def test_its_area_is_that_of_deletion_in_the_reverse_order(values):

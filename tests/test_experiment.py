@@ -340,7 +340,17 @@ def test_the_order_of_rows_is_compared_with_the_published_one():
         ("experiment.rows.Toy.set=['method=toy','res=3']", "row Toy and column fine both set res"),
         ("++experiment.rows.Toy.sett=[]", "sett"),
         ("++experiment.layout=broad", "broad"),
-        ("+experiment.only=[Toy,Toi]", "experiment.only names Toi: the table has Toy, Broken_toy"),
+        (
+            "+experiment.only=[Toy,Toi]",
+            'experiment.only names Toi: the rows are "Toy", "Broken_toy", "Centre", "Theirs"; '
+            'the columns are "fine", "coarse"',
+        ),
+        (
+            "experiment.only=[Toy]",
+            "no setting experiment.only; one that an experiment's file",
+        ),
+        ("experiment.titel=x", "no setting experiment.titel: did you mean experiment.title?"),
+        ("+experiment.only=[Toy (toy)]", 'needs quotes of its own, "Toy (toy)"'),
     ],
 )
 def test_a_wrong_experiment_is_refused(place, change, message):

@@ -187,9 +187,12 @@ def test_a_folder_is_ranked_with_its_controls_marked(runs, monkeypatch, capsys):
         assert fact in said
 
 
-def test_what_is_written_has_every_number(runs, tmp_path, monkeypatch):
+def test_what_is_written_has_every_number(runs, tmp_path, monkeypatch, capsys):
     files = {ending: tmp_path / f"board{ending}" for ending in (".csv", ".md", ".html")}
     assert command(monkeypatch, runs, *(f"--write={file}" for file in files.values())) == 0
+    shown = capsys.readouterr().out  # on the screen, too
+    assert "toy at 8 x 8" in shown
+    assert shown.splitlines()[-3:] == [f"written to {file}" for file in files.values()]
     table = pd.read_csv(files[".csv"])
     assert table["board"].tolist() == ["8 x 8"] * 4 + ["4 x 4"]
     assert table["place"].tolist() == [1, 2, 3, 4, 1]

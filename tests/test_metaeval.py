@@ -234,6 +234,12 @@ def test_the_verdict_follows_from_consistency_and_from_the_cause():
     assert told("m", same, lower, even).verdict == CARE
     assert told("m", same, lower, bad).verdict == NOT
     assert told("m", same, same, good).verdict == CARE  # it does not react
+    few = preferring("m", [1] * 3, [0] * 3)
+    assert told("m", same, lower, few).verdict == UNKNOWN
+    assert told("m", same, same, few).verdict == CARE  # whatever it prefers
+    (said,) = sentences([told("m", same, lower, few)])
+    assert said.startswith("m: cannot tell; it bears small noise (NR 1.00)")
+    assert said.endswith(", 3 images cannot tell whether it prefers the cause to decoy")
     shuffled = told("m", lambda before, _: before[[1, 2, 3, 0]], lower, good)
     assert shuffled.standing("NR") < 0
     assert shuffled.verdict == NOT
@@ -263,9 +269,19 @@ def test_the_command_writes_a_table_a_figure_and_a_line_per_value(tmp_path, monk
     assert text.startswith("| metric | MC | NR: inputs / weights | AR: inputs / weights |")
     assert "4 images · 1 draws, noise 0.001 / 5, factor sd 0.001 / 2" in text
     assert "a metric of random values has NR 0.50 and AR 0.50" in text
+    assert "believe: NR above 0.75 and AR above 0.75, and where the cause is known all of" in text
+    assert "do not believe: NR of at most 0.50, or all of an interval below 50%" in text
     assert "- relevance_mass: " in text
     assert len(pd.read_csv(files[1])) == 2 * 2
     assert files[2].stat().st_size > 10_000
+    shown = capsys.readouterr()
+    assert "┃ metric " in shown.out  # on the screen, too
+    assert shown.out.splitlines()[-3:] == [f"written to {file}" for file in files]
+    assert shown.err.splitlines() == [
+        "explaining 4 images as they are and perturbed by 2 methods, scoring by 2 metrics",
+        "scoring constructed heatmaps of 4 images by 2 metrics",
+        "counting the passes of 2 metrics",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -77,12 +77,17 @@ def planned(tmp_path):
     return plan_after
 
 
-def test_the_plan_lists_what_is_missing_and_no_more(planned):
+def test_the_plan_lists_what_is_missing_and_no_more(planned, capsys):
     lines = planned(["metric=[deletion]", "res=8", "dataset.limit=6", "method=toy"])
     assert lines["Toy, coarse"][:4] == ["missing", "6", "1 + 1", "17"]
     assert "Toy, fine" not in lines
     assert "not known" in lines["Background, coarse"][2]
     assert torch.is_grad_enabled()
+    assert capsys.readouterr().err.splitlines() == [
+        "counting the passes of 2 cells",
+        "row 1 of 2: Toy",
+        "row 2 of 2: Background",
+    ]
 
 
 def test_the_plan_charges_images_that_are_not_done_and_metrics_that_are_not_scored(

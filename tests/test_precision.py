@@ -370,6 +370,17 @@ def test_the_same_command_computes_nothing_again(folder, comparison, monkeypatch
         pd.testing.assert_frame_equal(again.tables[name], frame)
 
 
+def test_what_is_written_is_shown_too(comparison, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(precision, "measured", lambda _: comparison)
+    file = tmp_path / "a.csv"
+    monkeypatch.setattr("sys.argv", ["precision", "--write", str(file)])
+    assert precision.main() == 0
+    shown = capsys.readouterr().out
+    assert "┃ comparison " in shown
+    assert shown.splitlines()[-1] == f"written to {file}"
+    assert file.read_text() == precision.rendered(comparison, ".csv")
+
+
 def test_it_is_written_as_markdown_json_and_csv(comparison):
     text = precision.rendered(comparison, ".md")
     assert text.startswith("| comparison | method | res | metric | precision | mean at fp32 |")

@@ -1,18 +1,22 @@
 """Which metrics prefer the true cause: the maps that are constructed, and what is said of them."""
 
+from contextlib import contextmanager
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from cells import ROOT
 from PIL import Image
 
 import benchmark
 from benchmark import trust
+from benchmark.config import load
 from benchmark.constructed_maps import ConstructedMaps
 from benchmark.interfaces import BadInput
 from benchmark.known_curves import values_of
-from benchmark.preference import findings, preferences, share
-from benchmark.usual_settings import usual
+from benchmark.preference import enough, findings, preferences, share
+from benchmark.usual_settings import not_asked, usual
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +138,29 @@ def test_what_is_said_of_a_metric_follows_from_its_intervals():
     assert findings(three, ["decoy", "shifted", "random"]) == said
 
 
+def test_few_images_that_exclude_nothing_cannot_tell():
+    for wins, n in ((1, 1), (2, 2), (3, 3), (4, 6), (8, 12)):
+        few = made([1] * n, [0] * wins + [2] * (n - wins))
+        if wins == n:  # all right, and it would exclude nothing
+            assert few["low"].item() <= 0.5
+        said = f"m: {n} images cannot tell whether it prefers the cause to decoy"
+        assert findings(few, ["decoy"]) == [said]
+    assert enough() == 13
+    more = made([1] * 13, [0] * 8 + [2] * 5)
+    assert findings(more, ["decoy"]) == ["m does not tell decoy from the cause"]
+    assert "prefers the cause to every" in findings(made([1] * 4, [0] * 4), ["decoy"])[0]
+    assert findings(made([0] * 4, [1] * 4), ["decoy"]) == ["m prefers decoy to the cause"]
+    both = pd.concat([made([0] * 6, [1] * 6), made([1] * 6, [0, 0, 0, 2, 2, 0]).assign(rival="r")])
+    assert findings(both, ["decoy", "r"]) == [
+        "m prefers decoy to the cause, and 6 images cannot tell whether it prefers the cause to r"
+    ]
+
+
+def test_images_are_enough_once_the_interval_of_an_even_metric_lies_in_the_middle_half():
+    assert share([0.5] * enough()).low >= 0.25 > share([0.5] * (enough() - 1)).low
+    assert f"there are {enough()} images at least" in trust.Verdict(made([1], [0]), [], "", "").note
+
+
 def test_deletion_and_mass_prefer_the_cause_and_sparseness_does_not_care_where_it_lies():
     verdict = trust.judge(
         [
@@ -161,13 +188,79 @@ def test_deletion_and_mass_prefer_the_cause_and_sparseness_does_not_care_where_i
     assert "- relevance_mass prefers the cause to every wrong map" in text
 
 
+class Moves:
+    """Stands in for a stage, and keeps what it is told."""
+
+    def __init__(self):
+        self.titles, self.moved, self.said = [], [], []
+
+    @contextmanager
+    def __call__(self, title, total):
+        self.titles.append((title, total))
+        yield self
+
+    def move(self, amount):
+        self.moved.append(amount)
+
+    def say(self, text):
+        self.said.append(text)
+
+
+def test_the_bar_moves_with_each_map_of_each_batch_and_in_all_by_the_images(monkeypatch):
+    moves = Moves()
+    monkeypatch.setattr(trust, "stage", moves)
+    trust.judge(["dataset.limit=3", "res=7", "batch_size=2", "metric=[sparseness,complexity]"])
+    assert moves.titles == [("scoring constructed heatmaps of 3 images by 2 metrics", 3)]
+    assert sum(moves.moved) == pytest.approx(3)
+    assert [each for each in moves.moved if each] == pytest.approx([2 / 5] * 5 + [1 / 5] * 5)
+
+
+def test_metrics_that_were_left_out_are_named_from_the_folder(monkeypatch):
+    known = {file.stem for file in (ROOT / "conf" / "metric").glob("*.yaml")}
+    config, given = usual("trust", [])
+    settings = load(*given)
+    said = not_asked(settings.metric, settings.method, "a constructed one")
+    can, cannot = said.partition(" (metric=[")[0], said.partition("one needs); ")[2]
+    left = can.removeprefix("not asked: ").split(", ")
+    owned = cannot.partition(" cannot be asked: they take l1 and tv of")[0].split(", ")
+    assert sorted({*left, *owned, *settings.metric}) == sorted(known)
+    assert all(each.startswith("objective") for each in owned)
+    assert "metric=[best_iou_boxes,...] does" in said
+    short = [each for each in given if not each.startswith("metric=")]
+    for name in left:  # what can be asked composes
+        load(*short, f"metric=[{name}]")
+    optimised = load("method=igos").method
+    assert "cannot" not in not_asked([], optimised, "")
+    assert not_asked(known, settings.method, "") == ""
+
+    few = ["metric=[sparseness]", "dataset.limit=1", "res=7"]
+    assert trust.judge(few).left_out == ""  # who names metrics knows which
+    monkeypatch.setattr(trust, "usual", lambda *_: (config, [*short, *few]))
+    assert "not asked: average_drop, best_iou, " in trust.markdown(trust.judge([]))
+
+
+def test_what_is_written_is_shown_too(tmp_path, monkeypatch, capsys):
+    files = [tmp_path / "trust.md", tmp_path / "trust.csv"]
+    given = ["metric=[sparseness]", "dataset.limit=1", "res=7"]
+    written = [part for file in files for part in ("--write", str(file))]
+    monkeypatch.setattr("sys.argv", ["trust", *given, *written])
+    assert trust.main() == 0
+    shown = capsys.readouterr().out
+    assert "┃ prefers the cause to " in shown
+    assert shown.splitlines()[-2:] == [f"written to {file}" for file in files]
+    assert "| sparseness |" in files[0].read_text()
+    assert pd.read_csv(files[1])["metric"].tolist() == ["sparseness"] * 4
+
+
 def test_data_without_masks_is_refused(tmp_path, monkeypatch, capsys):
     Image.new("RGB", (224, 224)).save(tmp_path / "a.png")
     root = f"dataset.root={tmp_path}"
     monkeypatch.setattr("sys.argv", ["trust", "dataset=folder", root, "metric=[sparseness]"])
     assert trust.main() == 2
     said = capsys.readouterr().err
-    assert said.startswith("benchmark.trust: ")
+    stage, refusal = said.splitlines()
+    assert stage == "scoring constructed heatmaps of 1 images by 1 metrics"
+    assert refusal.startswith("benchmark.trust: ")
     assert "has a mask of its target: use dataset=tagged, scenes or coco2014" in said
 
 

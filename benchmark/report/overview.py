@@ -12,7 +12,8 @@ from benchmark.errors import BadInput
 from benchmark.experiment_table import caption
 from benchmark.formats import html_table
 from benchmark.layout import NOTHING, entries
-from benchmark.rankings import comparisons_of, sentences
+from benchmark.ranking_texts import sentences
+from benchmark.rankings import comparisons_of
 from benchmark.report import charts, results
 from benchmark.report.sources import Contestant, Group, Source
 from benchmark.stages import Row

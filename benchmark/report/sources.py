@@ -109,8 +109,7 @@ def of_experiment(composed: Composed, cells: Sequence[Collected]) -> Source:
         BadInput: none is.
     """
     if not any(cell.state is State.done for cell in cells):
-        command = composed.command("benchmark", "--multirun", *composed.given)
-        raise BadInput(f"no cell is done: {command}")
+        raise BadInput(f"no cell is done: {composed.sweep()}")
     experiment = composed.experiment
     found = []
     for cell in cells:
