@@ -39,6 +39,8 @@ def caption(cell: Cell) -> dict[str, str]:
     settings = cell.settings
     kind = settings.dataset.get("preprocess", settings.dataset.get("split", ""))
     seed = f" seed {settings.seed}" if settings.seed else ""
+    precision = settings.model.get("precision", "fp32")
+    exact = " deterministic" if cell.identity.get("deterministic") else ""
     return {
         "data": f"{cell.dataset.name} {kind}".strip() + _changed(settings, "dataset"),
         "model": f"{architecture(settings)} ({cell.model.weights}, "
@@ -47,8 +49,7 @@ def caption(cell: Cell) -> dict[str, str]:
         **_attack(settings),
         "protocol": settings.choices["protocol"]
         + _changed(settings, "protocol", "baseline", "substrate", "metric"),
-        "device": f"{cell.model.device.type} {settings.model.get('precision', 'fp32')}{seed}, "
-        f"batch {settings.batch_size}",
+        "device": f"{cell.model.device.type} {precision}{exact}{seed}, batch {settings.batch_size}",
     }
 
 

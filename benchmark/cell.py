@@ -67,7 +67,8 @@ class Cell:
             BadInput: a setting, the data or the weights cannot be used, or do not fit together.
         """
         keep_freed_memory()
-        use_exact_operations(on=settings.deterministic)
+        if settings.deterministic:
+            use_exact_operations()
         dataset: Dataset = build(settings.dataset, "dataset")
         method: Method = build(settings.method, "method")
         baseline: Substrate = build(settings.baseline, "baseline")

@@ -37,15 +37,15 @@ def device_of(name: str) -> torch.device:
     return device
 
 
-def use_exact_operations(*, on: bool) -> None:
-    """Choose operations that give the same bits every time, for all this process does next.
+def use_exact_operations() -> None:
+    """Choose operations that give the same bits every time, for all this process does from now on.
 
     On a CPU all that is used here are such. On a GPU some sum in an order of chance unless told
     otherwise; where torch has no other way it goes on and warns, naming the operation.
     """
-    if on:  # cuBLAS's buffers, looked up when it is first used: NVIDIA's choice for exactness
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(on, warn_only=True)
+    # cuBLAS's buffers, looked up when it is first used: NVIDIA's choice for exactness.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(mode=True, warn_only=True)
     # Nothing here reads what it did not write, so new memory need not be filled.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 

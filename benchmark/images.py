@@ -25,9 +25,9 @@ def upsample(masks: Tensor, size: int) -> Tensor:
 
 
 class _Upsample(torch.autograd.Function):
-    """Bilinear enlarging whose way back is two small products of matrices.
+    """Bilinear enlarging of [B, 1, r, r] whose way back is two small products of matrices.
 
-    Torch's own way back adds to one cell after another: on a CPU it takes ten times as long, and
+    Torch's own way back adds to one cell after another: on a CPU that takes many times as long, and
     on a GPU the order of its sums, so their last digits, is left to chance.
     """
 
@@ -39,12 +39,14 @@ class _Upsample(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         (enlarged,) = gradients  # [B, 1, size, size]
-        unit = torch.eye(ctx.res, dtype=enlarged.dtype, device=enlarged.device)[None, None]
+        # In double precision, which neither TF32 nor autocast rounds.
+        unit = torch.eye(ctx.res, dtype=torch.float64, device=enlarged.device)[None, None]
         shares = functional.interpolate(  # [size, r]: of each cell in each row of pixels
             unit, size=(ctx.size, ctx.res), mode="bilinear", align_corners=True
         )[0, 0]
         # One by one: what a product of many images rounds to may depend on how many there are.
-        return torch.stack([shares.T @ gradient @ shares for gradient in enlarged]), None
+        sums = [shares.T @ gradient.double() @ shares for gradient in enlarged]
+        return torch.stack(sums).to(enlarged.dtype), None
 
 
 def composite(images: Tensor, baseline: Tensor, mask: Tensor) -> Tensor:

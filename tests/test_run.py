@@ -18,9 +18,10 @@ from cells import CALLS, finished, make_conf, make_images, product, start, start
 from rich.console import Console
 from safetensors.torch import save_file
 
-from benchmark import config, identity, show, tables
+from benchmark import captions, config, identity, show, tables
 from benchmark.cell import CHOOSES_IMAGES, Cell
 from benchmark.interfaces import BadInput
+from benchmark.pass_sizes import load_model
 
 COUNT = 16
 
@@ -439,17 +440,40 @@ def test_the_batch_size_changes_no_byte(place, name):
     assert files[0] == files[1] == files[2]
 
 
-def test_exact_operations_are_torchs_for_as_long_as_they_are_asked_for(place):
-    on = torch.are_deterministic_algorithms_enabled
-    outcome, _ = start(place, "method=igos", "deterministic=true", "device=cpu")
-    exact = product(outcome.folder.path)
-    assert on() and torch.is_deterministic_algorithms_warn_only_enabled()
+@pytest.fixture
+def inexact():
+    """Torch's switch, off before and after."""
+    yield
+    torch.use_deterministic_algorithms(mode=False)
+
+
+def test_exact_operations_are_switched_on_where_asked_for_and_change_no_byte(place, inexact):
+    plain, _ = start(place, "method=igos", "device=cpu")
+    expected = product(plain.folder.path)
+    assert not torch.are_deterministic_algorithms_enabled()
+    shutil.rmtree(place / "results")
+    exact, _ = start(place, "method=igos", "deterministic=true", "device=cpu")
+    assert product(exact.folder.path) == expected
+    assert torch.is_deterministic_algorithms_warn_only_enabled()
     with pytest.warns(UserWarning, match="put_ does not have a deterministic"):
         torch.zeros(3).put_(torch.tensor([1, 1]), torch.tensor([1.0, 2.0]))
-    shutil.rmtree(place / "results")
-    outcome, _ = start(place, "method=igos", "device=cpu")
-    assert not on()
-    assert product(outcome.folder.path) == exact
+
+
+def test_what_a_gpu_computes_by_exact_operations_has_a_folder_of_its_own_and_says_so(
+    place, monkeypatch, inexact
+):
+    def elsewhere(settings, say):
+        model = load_model(settings, say)
+        model.device = torch.device("cuda")
+        return model
+
+    monkeypatch.setattr("benchmark.cell.load_model", elsewhere)
+    plain, exact = (
+        Cell.open(cells.settings(place, f"deterministic={each}")) for each in ("false", "true")
+    )
+    assert plain.folder.path != exact.folder.path
+    assert "deterministic" not in captions.caption(plain)["device"]
+    assert captions.caption(exact)["device"].startswith("cuda fp32 deterministic, batch")
 
 
 # Bad images
