@@ -13,6 +13,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +28,7 @@ from benchmark.check_formats import FORMATS, NOTE, headline, lines, notes
 from benchmark.config import composed, places, whole
 from benchmark.errors import BadInput
 from benchmark.experiment import read
-from benchmark.files import check_endings, write_whole
+from benchmark.files import check_endings, write_then_show, write_whole
 from benchmark.measured import Measured
 from benchmark.pairing import pairs
 from benchmark.records import folders, now
@@ -101,10 +102,11 @@ def main() -> int:
             findings += time_pair(_command(asked), arguments.time.resolve(), asked.rules)
         _check_all_compared(asked, candidates, [candidate for candidate, _ in found])
         told = notes(found)
-        _show(findings, told)
-        for file in arguments.write:
-            write_whole(file, FORMATS[file.suffix](findings, told))
-            print(f"written to {file}")
+        write_then_show(
+            arguments.write,
+            lambda file: write_whole(file, FORMATS[file.suffix](findings, told)),
+            partial(_show, findings, told),
+        )
     except (BadInput, OSError) as error:
         print(f"benchmark.check: {error}", file=sys.stderr)
         return 2

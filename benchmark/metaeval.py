@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,7 +27,7 @@ from benchmark.consistency import consistency
 from benchmark.constructed_maps import WRONG, ConstructedMaps
 from benchmark.errors import BadInput, UnreadableImage
 from benchmark.figure_parts import PICTURES
-from benchmark.files import write_whole
+from benchmark.files import write_then_show, write_whole
 from benchmark.metaeval_figures import metaeval_figure
 from benchmark.perturbed_scores import Perturbations, passes_alone, perturbed_scores
 from benchmark.sanity import cells_of
@@ -143,10 +144,7 @@ def main() -> int:
     try:
         settings, files = asked("benchmark.metaeval", __doc__, TEXTS + PICTURES)
         found = evaluate(settings)
-        _show(found)
-        for file in files:
-            _write(found, file)
-            print(f"written to {file}")
+        write_then_show(files, partial(_write, found), partial(_show, found))
     except (BadInput, UnreadableImage, OSError) as error:
         print(f"benchmark.metaeval: {one_line(error)}", file=sys.stderr)
         return 2

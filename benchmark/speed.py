@@ -24,7 +24,7 @@ from benchmark.advice import one_line
 from benchmark.alternation import by_name, in_turn, run_in
 from benchmark.building import build
 from benchmark.errors import BadInput, UnreadableImage
-from benchmark.files import check_endings, write_whole
+from benchmark.files import check_endings, write_then_show, write_whole
 from benchmark.resolvers import CONF
 from benchmark.speed_formats import (
     Document,
@@ -109,17 +109,22 @@ def main() -> int:
             if arguments.against
             else _measured(arguments.settings)
         )
-        console = Console(width=None if sys.stdout.isatty() else 140, highlight=False)
-        for shown in tables:
-            console.print(*screen(shown), sep="\n")
         texts = {".md": markdown(tables), ".json": as_json(content), ".csv": csv(rows)}
-        for file in arguments.write:
-            write_whole(file, texts[file.suffix])
-            print(f"written to {file}")
+        write_then_show(
+            arguments.write,
+            lambda file: write_whole(file, texts[file.suffix]),
+            partial(_show, tables),
+        )
     except (BadInput, UnreadableImage, OSError) as error:
         print(f"benchmark.speed: {one_line(error)}", file=sys.stderr)
         return 2
     return 0
+
+
+def _show(tables: Sequence[Shown]) -> None:
+    console = Console(width=None if sys.stdout.isatty() else 140, highlight=False)
+    for shown in tables:
+        console.print(*screen(shown), sep="\n")
 
 
 def _measured(given: Sequence[str]) -> tuple[list[Shown], Document, list[Document]]:

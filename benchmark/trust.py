@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
@@ -22,7 +24,7 @@ from benchmark.building import build
 from benchmark.cell import Cell
 from benchmark.config import load
 from benchmark.constructed_maps import BLURRED, CAUSE, WRONG, ConstructedMaps
-from benchmark.files import write_whole
+from benchmark.files import write_then_show, write_whole
 from benchmark.images import chunks
 from benchmark.interfaces import BadInput
 from benchmark.known_curves import values_of
@@ -138,17 +140,16 @@ def main() -> int:
     try:
         settings, files = asked("benchmark.trust", __doc__, (".md", ".csv"))
         verdict = judge(settings)
-        _show(verdict)
-        for file in files:
-            table = (
-                verdict.lines.to_csv(index=False) if file.suffix == ".csv" else markdown(verdict)
-            )
-            write_whole(file, table)
-            print(f"written to {file}")
+        write_then_show(files, partial(_write, verdict), partial(_show, verdict))
     except (BadInput, OSError) as error:
         print(f"benchmark.trust: {one_line(error)}", file=sys.stderr)
         return 2
     return 0
+
+
+def _write(verdict: Verdict, file: Path) -> None:
+    text = verdict.lines.to_csv(index=False) if file.suffix == ".csv" else markdown(verdict)
+    write_whole(file, text)
 
 
 def _show(verdict: Verdict) -> None:
