@@ -45,26 +45,25 @@ def enough() -> int:
     return next(n for n in count(1) if share([EVEN] * n).low >= EVEN - WITHIN)
 
 
-def answer(low: float, high: float, n: int, equal: float) -> Answer:
+def answer(low: float, high: float, n: int) -> Answer:
     """Say which of two maps a metric prefers.
 
     Args:
         low: end of the interval of the share of images on which it prefers the cause.
         high: the other end.
-        n: images.
-        equal: share of images on which both maps have the same value. Where that is all of them,
-            few images tell that the metric does not see what is different.
+        n: images. Few cannot tell, be all values equal: those of a metric of few values, as 0 and
+            1, are so by chance.
     """
     if low > EVEN:
         return Answer.cause
     if high < EVEN:
         return Answer.wrong
-    return Answer.neither if equal == 1 or n >= enough() else Answer.unknown
+    return Answer.neither if n >= enough() else Answer.unknown
 
 
 def answers(lines: pd.DataFrame) -> list[Answer]:
     """Say so for each line of ``preferences`` that has images."""
-    columns = lines[["low", "high", "n", "equal"]]
+    columns = lines[["low", "high", "n"]]
     return [answer(*each) for each in columns.itertuples(index=False, name=None)]
 
 
@@ -82,9 +81,8 @@ def preferences(
 
     Returns:
         A line per metric and rival: ``n``, ``share`` of the images where the cause is preferred
-        (equal values half) with ``low`` and ``high``, the share with ``equal`` values, and the mean
-        ``difference`` in the metric's own unit, above 0 where the cause is better, with ``from``
-        and ``to``.
+        (equal values half) with ``low`` and ``high``, and the mean ``difference`` in the metric's
+        own unit, above 0 where the cause is better, with ``from`` and ``to``.
     """
     lines = []
     for (metric, rival), of_rival in values.items():
@@ -93,11 +91,10 @@ def preferences(
         apart = np.asarray(values[metric, cause], float) - np.asarray(of_rival, float)
         apart = apart if higher_is_better[metric] else -apart
         wins = np.where(np.isnan(apart), np.nan, (apart > SAME) + (np.abs(apart) <= SAME) / 2)
-        ties = np.where(np.isnan(apart), np.nan, np.abs(apart) <= SAME)
         won, by = share(wins), mean_interval(apart)
         lines.append(
             {"metric": metric, "rival": rival, "n": won.n}
-            | {"share": won.value, "low": won.low, "high": won.high, "equal": share(ties).value}
+            | {"share": won.value, "low": won.low, "high": won.high}
             | {"difference": by.value, "from": by.low, "to": by.high}
         )
     return pd.DataFrame(lines)

@@ -35,9 +35,9 @@ from benchmark.usual_settings import asked, not_asked, usual
 NOTE = (
     "share of images on which the metric prefers the map of the cause, equal values half, with "
     "Jeffreys' 95 % interval; in brackets the mean difference, above 0 where the cause is better. "
-    "It prefers a map where all of the interval is on that side of {even:.0%}, and does not tell "
-    "the two where both have the same value on all images or the interval holds {even:.0%} and "
-    "there are {enough} images at least; fewer cannot tell. "
+    "It prefers a map where all of the interval is on that side of {even:.0%}; where the interval "
+    "holds {even:.0%}, {enough} images or more say that it does not tell the two, and fewer cannot "
+    "tell. "
     "Metrics that are given the mask or its box have to prefer it"
 )
 

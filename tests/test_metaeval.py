@@ -228,7 +228,7 @@ def preferring(metric, cause, rival):
 def test_the_verdict_follows_from_consistency_and_from_the_cause():
     nothing = pd.DataFrame()
     good, bad = preferring("m", [1] * 9, [0] * 9), preferring("m", [0] * 9, [1] * 9)
-    even = preferring("m", [1] * 9, [1] * 9)
+    even = preferring("m", [1] * 13, [1] * 13)
     assert told("m", same, lower, good).verdict == BELIEVE
     assert told("m", same, lower, nothing).verdict == BELIEVE
     assert told("m", same, lower, even).verdict == CARE

@@ -124,7 +124,7 @@ def test_a_preference_is_counted_image_by_image_and_in_the_metrics_own_direction
 
 
 def test_what_is_said_of_a_metric_follows_from_its_intervals():
-    good, bad, even = made([1] * 9, [0] * 9), made([0] * 9, [1] * 9), made([1] * 9, [1] * 9)
+    good, bad, even = made([1] * 9, [0] * 9), made([0] * 9, [1] * 9), made([1] * 13, [1] * 13)
     assert findings(good, ["decoy"]) == ["m prefers the cause to every wrong map, on all images"]
     most = made([1] * 9, [0] * 8 + [2])
     assert findings(most, ["decoy"]) == [
@@ -145,6 +145,8 @@ def test_few_images_that_exclude_nothing_cannot_tell():
             assert few["low"].item() <= 0.5
         said = f"m: {n} images cannot tell whether it prefers the cause to decoy"
         assert findings(few, ["decoy"]) == [said]
+    two_values = made([1] * 12, [1] * 12)  # as of pointing, where both maps are hits
+    assert findings(two_values, ["decoy"])[0].startswith("m: 12 images cannot tell whether it")
     assert enough() == 13
     more = made([1] * 13, [0] * 8 + [2] * 5)
     assert findings(more, ["decoy"]) == ["m does not tell decoy from the cause"]
@@ -158,7 +160,7 @@ def test_few_images_that_exclude_nothing_cannot_tell():
 
 def test_images_are_enough_once_the_interval_of_an_even_metric_lies_in_the_middle_half():
     assert share([0.5] * enough()).low >= 0.25 > share([0.5] * (enough() - 1)).low
-    assert f"there are {enough()} images at least" in trust.Verdict(made([1], [0]), [], "", "").note
+    assert f"{enough()} images or more say" in trust.Verdict(made([1], [0]), [], "", "").note
 
 
 def test_deletion_and_mass_prefer_the_cause_and_sparseness_does_not_care_where_it_lies():
