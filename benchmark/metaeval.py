@@ -33,6 +33,7 @@ from benchmark.perturbed_scores import Perturbations, passes_alone, perturbed_sc
 from benchmark.sanity import cells_of
 from benchmark.usual_settings import asked, not_asked, usual
 from benchmark.verdicts import Judged, chance_of, judged, sentences, thresholds
+from benchmark.wording import number_of
 
 TEXTS = (".md", ".csv")
 NOTE = (
@@ -89,9 +90,9 @@ def evaluate(overrides: Sequence[str]) -> MetaEvaluation:
     preferred = trust.prefer(first, maps)
     methods = [captions.title(cell) for cell in cells]
     told = [f"{key} {value}" for key, value in captions.caption(first).items()]
-    images = f"{len(first.dataset.ids())} images"
+    images = number_of(len(first.dataset.ids()), "image")
     done = (
-        f"{perturbations.draws} draws, noise {perturbations.minor_noise:g} / "
+        f"{number_of(perturbations.draws, 'draw')}, noise {perturbations.minor_noise:g} / "
         f"{perturbations.disruptive_noise:g}, factor sd {perturbations.minor_factor_sd:g} / "
         f"{perturbations.disruptive_factor_sd:g}"
         + ("" if perturbations.explain_again else ", perturbed images keep their heatmaps")

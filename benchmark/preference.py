@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from scipy.stats import beta
 
 from benchmark.stats import Mean, mean_interval
+from benchmark.wording import listed, number_of
 
 SAME = 1e-7  # values that differ by less differ by rounding
 EVEN = 0.5  # share of images on which a metric that cannot tell two maps prefers one of them
@@ -107,17 +108,19 @@ def findings(lines: pd.DataFrame, wrong: Sequence[str]) -> list[str]:
         "metric", sort=False
     ):
         given = own.assign(answer=pd.Series(answers(own), own.index))
-        worse, unsure = (
+        worse, unsure, untold = (
             given.loc[given["answer"] == each, "rival"].tolist()
-            for each in (Answer.wrong, Answer.neither)
+            for each in (Answer.wrong, Answer.neither, Answer.unknown)
         )
-        parts = [f"prefers {_and(worse)} to the cause"] if worse else []
-        parts += [f"does not tell {_and(unsure)} from the cause"] if unsure else []
-        parts += [
-            f"{number} images cannot tell whether it prefers the cause to "
-            + _and(few["rival"].tolist())
-            for number, few in given[given["answer"] == Answer.unknown].groupby("n")
-        ]
+        parts = [f"prefers {listed(worse)} to the cause"] if worse else []
+        parts += [f"does not tell {listed(unsure)} from the cause"] if unsure else []
+        if untold:
+            of_few = given.loc[given["answer"] == Answer.unknown, "n"].tolist()
+            number = f"{min(of_few)} to " * (min(of_few) < max(of_few))
+            parts.append(
+                f"{number}{number_of(max(of_few), 'image')} cannot tell whether it prefers the "
+                f"cause to {listed(untold)}"
+            )
         least = int(own["share"].to_numpy().argmin())
         rival, won, n = (own[name].tolist()[least] for name in ("rival", "share", "n"))
         often = f"least often to {rival} ({won:.0%} of {n} images)" if won < 1 else "on all images"
@@ -125,7 +128,3 @@ def findings(lines: pd.DataFrame, wrong: Sequence[str]) -> list[str]:
         name = f"{metric}:" if parts and parts[0][0].isdigit() else str(metric)
         said.append(f"{name} {', and '.join(parts) or fine}")
     return said
-
-
-def _and(names: Sequence[str]) -> str:
-    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

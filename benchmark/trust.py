@@ -31,6 +31,7 @@ from benchmark.known_curves import values_of
 from benchmark.preference import EVEN, enough, findings, preferences
 from benchmark.stage_bars import stage
 from benchmark.usual_settings import asked, not_asked, usual
+from benchmark.wording import number_of
 
 NOTE = (
     "share of images on which the metric prefers the map of the cause, equal values half, with "
@@ -93,7 +94,10 @@ def prefer(cell: Cell, maps: ConstructedMaps) -> pd.DataFrame:
     values: dict[tuple[str, str], list[float]] = {}
     ids, size = cell.dataset.ids(), cell.settings.batch_size
     groups = [ids[part] for part in chunks(len(ids), size)]
-    title = f"scoring constructed heatmaps of {len(ids)} images by {len(cell.metrics)} metrics"
+    title = (
+        f"scoring constructed heatmaps of {number_of(len(ids), 'image')} by "
+        f"{number_of(len(cell.metrics), 'metric')}"
+    )
     with stage(title, len(ids)) as shown:
         for group in groups:
             batch = maps.known(cell.batch(group))

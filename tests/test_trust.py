@@ -1,12 +1,11 @@
 """Which metrics prefer the true cause: the maps that are constructed, and what is said of them."""
 
-from contextlib import contextmanager
-
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from cells import ROOT
+from moves import Moves
 from PIL import Image
 
 import benchmark
@@ -143,7 +142,8 @@ def test_few_images_that_exclude_nothing_cannot_tell():
         few = made([1] * n, [0] * wins + [2] * (n - wins))
         if wins == n:  # all right, and it would exclude nothing
             assert few["low"].item() <= 0.5
-        said = f"m: {n} images cannot tell whether it prefers the cause to decoy"
+        images = "1 image" if n == 1 else f"{n} images"
+        said = f"m: {images} cannot tell whether it prefers the cause to decoy"
         assert findings(few, ["decoy"]) == [said]
     two_values = made([1] * 12, [1] * 12)  # as of pointing, where both maps are hits
     assert findings(two_values, ["decoy"])[0].startswith("m: 12 images cannot tell whether it")
@@ -155,6 +155,14 @@ def test_few_images_that_exclude_nothing_cannot_tell():
     both = pd.concat([made([0] * 6, [1] * 6), made([1] * 6, [0, 0, 0, 2, 2, 0]).assign(rival="r")])
     assert findings(both, ["decoy", "r"]) == [
         "m prefers decoy to the cause, and 6 images cannot tell whether it prefers the cause to r"
+    ]
+
+
+def test_rivals_are_named_in_their_order_and_in_one_part_whatever_their_images():
+    two, three = made([1, 1, np.nan], [0, 0, 0]), made([1] * 3, [0] * 3)
+    lines = pd.concat([three, two.assign(rival="shifted"), three.assign(rival="random")])
+    assert findings(lines, ["decoy", "shifted", "random"]) == [
+        "m: 2 to 3 images cannot tell whether it prefers the cause to decoy, shifted and random"
     ]
 
 
@@ -188,24 +196,6 @@ def test_deletion_and_mass_prefer_the_cause_and_sparseness_does_not_care_where_i
     text = trust.markdown(verdict)
     assert text.startswith("| prefers the cause to | decoy | shifted | random | blurred |")
     assert "- relevance_mass prefers the cause to every wrong map" in text
-
-
-class Moves:
-    """Stands in for a stage, and keeps what it is told."""
-
-    def __init__(self):
-        self.titles, self.moved, self.said = [], [], []
-
-    @contextmanager
-    def __call__(self, title, total):
-        self.titles.append((title, total))
-        yield self
-
-    def move(self, amount):
-        self.moved.append(amount)
-
-    def say(self, text):
-        self.said.append(text)
 
 
 def test_the_bar_moves_with_each_map_of_each_batch_and_in_all_by_the_images(monkeypatch):
@@ -261,7 +251,7 @@ def test_data_without_masks_is_refused(tmp_path, monkeypatch, capsys):
     assert trust.main() == 2
     said = capsys.readouterr().err
     stage, refusal = said.splitlines()
-    assert stage == "scoring constructed heatmaps of 1 images by 1 metrics"
+    assert stage == "scoring constructed heatmaps of 1 image by 1 metric"
     assert refusal.startswith("benchmark.trust: ")
     assert "has a mask of its target: use dataset=tagged, scenes or coco2014" in said
 
