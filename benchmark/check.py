@@ -34,6 +34,7 @@ from benchmark.pairing import pairs
 from benchmark.records import folders, now
 from benchmark.regression import Finding, Rules, Verdict, judge
 from benchmark.timed_pair import time_pair
+from benchmark.usual_settings import check_near
 
 OWN = ("candidate", "baseline", "cell", "check")
 CODES = """exit code: 0 nothing is worse; 1 something is; 2 the two cannot be compared, or a
@@ -151,6 +152,8 @@ def _asked(arguments: argparse.Namespace) -> Asked:
     if arguments.accept:
         own.append(f"candidate={_quoted(arguments.accept)}")
     config, _ = composed("check", [*places(arguments.config_dir or ""), *own])
+    others = [each for each in given if each not in own]
+    check_near(others, config)
     wanted = ("candidate", "baseline")
     if lost := [key for key in wanted if OmegaConf.is_missing(config, key) or not config[key]]:
         raise BadInput(f"{lost[0]}=... is missing")
@@ -159,7 +162,7 @@ def _asked(arguments: argparse.Namespace) -> Asked:
         baseline=str(config.baseline),
         cell=config.cell and str(config.cell),
         rules=build(config.check, "check"),
-        others=[each for each in given if each not in own],
+        others=others,
         folder=arguments.config_dir,
         run=not arguments.stored,
     )

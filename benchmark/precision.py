@@ -35,6 +35,7 @@ from benchmark.precision_runs import Precisions, compare
 from benchmark.precision_tables import Measure, differences, orders, repeats, speeds
 from benchmark.precision_texts import notes, texts_of
 from benchmark.show import Screen
+from benchmark.usual_settings import check_near
 
 FORMATS = (".md", ".json", ".csv")
 FIXED = ("method", "model.precision", "attack")  # what is compared, or may not be
@@ -69,6 +70,7 @@ def measured(overrides: Sequence[str]) -> Comparison:
             "precision.tried=[...] say what is compared, on images as they are"
         )
     config, _ = composed("precision", own)
+    check_near(given, config)
     usual = [each for each in config.settings if each.partition("=")[0] not in named]
     precisions: Precisions = build(config.precision, "precision")
     screen = Screen()

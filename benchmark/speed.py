@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import cast
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -41,6 +42,7 @@ from benchmark.speed_formats import (
     timed_alike,
 )
 from benchmark.speed_run import Timing
+from benchmark.usual_settings import check_near
 
 OWN = "speed."  # settings of this command begin with it
 SUFFIXES = (".md", ".json", ".csv")
@@ -58,7 +60,8 @@ def settings_of(given: Sequence[str]) -> tuple[Timing, list[str]]:
     if wrong := named & {"method", "metric"}:
         name = wrong.pop()
         raise BadInput(f"{name}=... is of one run: use speed.{name}s=[...]")
-    config = OmegaConf.load(CONF / "speed.yaml")
+    config = cast(DictConfig, OmegaConf.load(CONF / "speed.yaml"))
+    check_near(rest, config)
     usual = [each for each in config.settings if each.partition("=")[0] not in named]
     try:
         node: DictConfig = OmegaConf.merge(config, OmegaConf.from_dotlist(own)).speed

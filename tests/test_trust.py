@@ -256,6 +256,15 @@ def test_data_without_masks_is_refused(tmp_path, monkeypatch, capsys):
     assert "has a mask of its target: use dataset=tagged, scenes or coco2014" in said
 
 
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [("mapps.blur=3", "maps.blur"), ("mapps.gizmo=3", "maps"), ("Maps.blur=3", "maps.blur")],
+)
+def test_a_mistyped_node_of_the_commands_own_is_refused_with_what_was_meant(given, meant):
+    with pytest.raises(BadInput, match=rf"no setting .*: did you mean {meant}\?$"):
+        usual("trust", [given])
+
+
 def test_another_kind_of_file_is_refused_before_anything_is_scored(monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["trust", "--write", "trust.xls"])
     assert trust.main() == 2
