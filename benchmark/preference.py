@@ -102,14 +102,14 @@ def preferences(
 
 
 def findings(lines: pd.DataFrame, wrong: Sequence[str]) -> list[str]:
-    """Say in a sentence for each metric which wrong maps it tells from the cause."""
+    """Say in a sentence for each metric which wrong maps it tells from the cause, in order."""
     said = []
     for metric, own in lines[lines["rival"].isin(wrong) & (lines["n"] > 0)].groupby(
         "metric", sort=False
     ):
         given = own.assign(answer=pd.Series(answers(own), own.index))
         worse, unsure, untold = (
-            given.loc[given["answer"] == each, "rival"].tolist()
+            sorted(given.loc[given["answer"] == each, "rival"].tolist(), key=wrong.index)
             for each in (Answer.wrong, Answer.neither, Answer.unknown)
         )
         parts = [f"prefers {listed(worse)} to the cause"] if worse else []

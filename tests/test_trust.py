@@ -160,7 +160,7 @@ def test_few_images_that_exclude_nothing_cannot_tell():
 
 def test_rivals_are_named_in_their_order_and_in_one_part_whatever_their_images():
     two, three = made([1, 1, np.nan], [0, 0, 0]), made([1] * 3, [0] * 3)
-    lines = pd.concat([three, two.assign(rival="shifted"), three.assign(rival="random")])
+    lines = pd.concat([two.assign(rival="shifted"), three, three.assign(rival="random")])
     assert findings(lines, ["decoy", "shifted", "random"]) == [
         "m: 2 to 3 images cannot tell whether it prefers the cause to decoy, shifted and random"
     ]
