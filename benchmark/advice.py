@@ -17,6 +17,7 @@ from benchmark.resolvers import CONF
 EXTRAS = {"joblib": "joblib", "submitit_slurm": "slurm", "ray": "ray"}
 
 ALIKE = 0.7  # of difflib's ratio in [0, 1], above which a name may have been meant
+VERY_ALIKE = 0.85  # likewise, for a name that is somewhere else
 
 
 def one_line(error: BaseException) -> str:
@@ -26,7 +27,7 @@ def one_line(error: BaseException) -> str:
         return _missing(group, choice, error.options)
     text = str(error)
     cause = error.__cause__
-    lost = re.match(r"Could not override '([\w.]+)'\.", text)
+    lost = re.match(r"Could not override '([^']+)'\.", text)
     if lost and isinstance(cause, OmegaConfBaseException) and cause.parent_node is not None:
         return _unknown(lost[1], cause)
     return _meant(text) or _shortened(text)
@@ -61,12 +62,12 @@ def _shortened(text: str) -> str:
     return f"{key}: {text}" if key and key not in text else text
 
 
-def near(asked: str, names: Iterable[str]) -> list[str]:
+def near(asked: str, names: Iterable[str], alike: float = ALIKE) -> list[str]:
     """Return up to three names that may have been meant, nearest first, or the one that it is."""
     known = {name.lower(): name for name in names}
     if asked.lower() in known:
         return [known[asked.lower()]]
-    return [known[each] for each in get_close_matches(asked.lower(), known, n=3, cutoff=ALIKE)]
+    return [known[each] for each in get_close_matches(asked.lower(), known, n=3, cutoff=alike)]
 
 
 def did_you_mean(names: Sequence[str]) -> str:
@@ -77,35 +78,65 @@ def did_you_mean(names: Sequence[str]) -> str:
 def _unknown(key: str, lacking: OmegaConfBaseException) -> str:
     """Say what there is instead of a setting that a node of the configuration lacks.
 
-    First comes what is near among the node's own names, then any setting whose last name is.
+    First comes what is near among the node's own names, then any setting whose last name is nearly
+    the same. Where a key goes on below what is no node, OmegaConf has put an empty one there.
     """
     node, found = cast(DictConfig, lacking.parent_node), str(lacking.full_key)
+    root = cast(DictConfig, node._get_root())
     above, dot, name = found.rpartition(".")
-    own = [each for each in map(str, node) if each != "hydra" and not each.startswith("_")]
-    meant = [f"{above}{dot}{each}{key.removeprefix(found)}" for each in near(name, own)]
-    if not meant:
-        last = key.rpartition(".")[2]
-        every = sorted(_paths(cast(DictConfig, node._get_root())), key=len)
-        ends = [path.rpartition(".")[2] for path in every]
-        meant = [
-            path
-            for each in near(last, ends)
-            for path, end in zip(every, ends, strict=True)
-            if end == each
-        ][:3]
     said = f"there is no setting {key}"
-    if meant:
-        return f"{said}: {did_you_mean(meant)}"
-    if key.startswith("experiment."):
-        return f"{said}; one that an experiment's file leaves out is given as '+{key}=...'"
-    return f"{said}; {above or 'a run'} has {', '.join(own) or 'nothing below it'}"
+    if found == "experiment":
+        return f"{said} without an experiment: add one, such as +experiment=smoke"
+    rest = key.removeprefix(found)
+    meant = [resolving(root, f"{above}{dot}{each}", rest) for each in near(name, _names(node))]
+    choices = [] if meant or len(node) else _choices(above)
+    if choices:
+        return f"{said}: {above} is null: choose one first, as {above}={' or '.join(choices)}"
+    if not meant and (not above or not rest):
+        meant = _elsewhere(root, key.rpartition(".")[2])
+    return f"{said}: {did_you_mean(meant)}" if meant else f"{said}; {_there(node, above, key)}"
+
+
+def _there(node: DictConfig, above: str, key: str) -> str:
+    """Say what a node has in place of a key that is like nothing."""
+    if key.startswith("experiment.") and key.count(".") == 1:
+        return f"one that an experiment's file leaves out is given as '+{key}=...'"
+    if not len(node):
+        return f"{above} is a value or taken from elsewhere, with nothing of its own below"
+    return f"{above or 'a run'} has {', '.join(_names(node)) or 'nothing below it'}"
+
+
+def _names(node: DictConfig) -> list[str]:
+    """Name a node's settings."""
+    return [each for each in map(str, node) if each != "hydra" and not each.startswith("_")]
+
+
+def resolving(root: DictConfig, path: str, rest: str) -> str:
+    """Return a path with the rest of what was asked, or without where there is no such setting."""
+    return f"{path}{rest}" if f"{path}{rest}" in _paths(root) else path
+
+
+def _elsewhere(root: DictConfig, last: str) -> list[str]:
+    """Name up to three settings, wherever they are, whose last name is nearly this."""
+    every = sorted(_paths(root), key=len)
+    ends = [path.rpartition(".")[2] for path in every]
+    return [
+        path
+        for each in near(last, ends, VERY_ALIKE)
+        for path, end in zip(every, ends, strict=True)
+        if end == each
+    ][:3]
+
+
+def _choices(group: str) -> list[str]:
+    """Name what can be chosen for a group of the configuration; none where it is no group."""
+    files = sorted((CONF / group).glob("*.yaml"))
+    return [each.stem for each in files if "_target_" in OmegaConf.load(each)]
 
 
 def _paths(node: DictConfig, above: str = "") -> Iterator[str]:
     """Name every setting below a node, in full, but those that are taken from elsewhere."""
-    for key in map(str, node):
-        if key == "hydra" or key.startswith("_"):
-            continue
+    for key in _names(node):
         yield f"{above}{key}"
         known = not (OmegaConf.is_interpolation(node, key) or OmegaConf.is_missing(node, key))
         if known and isinstance(node[key], DictConfig):

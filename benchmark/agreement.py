@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import matplotlib as mpl
@@ -26,7 +27,7 @@ from benchmark.collect import collect
 from benchmark.contenders import Contender, below, of_cells
 from benchmark.errors import BadInput
 from benchmark.experiment import read
-from benchmark.files import check_endings, write_whole
+from benchmark.files import check_endings, write_then_show, write_whole
 from benchmark.print_layout import broken
 from benchmark.ranking_texts import lacking, sentences
 from benchmark.rankings import by_protocol, comparisons_of, correlations
@@ -74,13 +75,15 @@ def main() -> int:
             frames = comparisons_of(contenders)
         except BadInput as error:
             raise BadInput("; ".join([str(error), *missing])) from error
-        _show(frames, missing)
-        for file in arguments.write:
-            if file.suffix in PICTURES:
+        write_then_show(
+            arguments.write,
+            lambda file: (
                 _draw(correlations(contenders), file)
-            else:
-                write_whole(file, _rendered(frames, file.suffix, missing))
-            print(f"written to {file}")
+                if file.suffix in PICTURES
+                else write_whole(file, _rendered(frames, file.suffix, missing))
+            ),
+            partial(_show, frames, missing),
+        )
     except (BadInput, OSError) as error:
         print(f"benchmark.agreement: {error}", file=sys.stderr)
         return 2

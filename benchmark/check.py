@@ -13,6 +13,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,12 +28,13 @@ from benchmark.check_formats import FORMATS, NOTE, headline, lines, notes
 from benchmark.config import composed, places, whole
 from benchmark.errors import BadInput
 from benchmark.experiment import read
-from benchmark.files import check_endings, write_whole
+from benchmark.files import check_endings, write_then_show, write_whole
 from benchmark.measured import Measured
 from benchmark.pairing import pairs
 from benchmark.records import folders, now
 from benchmark.regression import Finding, Rules, Verdict, judge
 from benchmark.timed_pair import time_pair
+from benchmark.usual_settings import check_near
 
 OWN = ("candidate", "baseline", "cell", "check")
 CODES = """exit code: 0 nothing is worse; 1 something is; 2 the two cannot be compared, or a
@@ -101,10 +103,11 @@ def main() -> int:
             findings += time_pair(_command(asked), arguments.time.resolve(), asked.rules)
         _check_all_compared(asked, candidates, [candidate for candidate, _ in found])
         told = notes(found)
-        _show(findings, told)
-        for file in arguments.write:
-            write_whole(file, FORMATS[file.suffix](findings, told))
-            print(f"written to {file}")
+        write_then_show(
+            arguments.write,
+            lambda file: write_whole(file, FORMATS[file.suffix](findings, told)),
+            partial(_show, findings, told),
+        )
     except (BadInput, OSError) as error:
         print(f"benchmark.check: {error}", file=sys.stderr)
         return 2
@@ -149,6 +152,8 @@ def _asked(arguments: argparse.Namespace) -> Asked:
     if arguments.accept:
         own.append(f"candidate={_quoted(arguments.accept)}")
     config, _ = composed("check", [*places(arguments.config_dir or ""), *own])
+    others = [each for each in given if each not in own]
+    check_near(others, config)
     wanted = ("candidate", "baseline")
     if lost := [key for key in wanted if OmegaConf.is_missing(config, key) or not config[key]]:
         raise BadInput(f"{lost[0]}=... is missing")
@@ -157,7 +162,7 @@ def _asked(arguments: argparse.Namespace) -> Asked:
         baseline=str(config.baseline),
         cell=config.cell and str(config.cell),
         rules=build(config.check, "check"),
-        others=[each for each in given if each not in own],
+        others=others,
         folder=arguments.config_dir,
         run=not arguments.stored,
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -21,7 +22,7 @@ from benchmark.comparisons import tables
 from benchmark.contenders import below, of_experiment
 from benchmark.errors import BadInput
 from benchmark.experiment import Average, read
-from benchmark.files import write_whole
+from benchmark.files import check_endings, write_then_show, write_whole
 
 NOTES = {
     "pairs": "difference: first minus second, over the images that both have, with its 95 % "
@@ -46,6 +47,8 @@ def main() -> int:
     parser.add_argument("--write", type=Path, help="a file that ends in .md or .csv")
     arguments = parser.parse_intermixed_args()
     try:
+        files = [arguments.write] if arguments.write else []
+        check_endings(files, (".md", ".csv"))
         mean = Average.images
         if Path(arguments.what).is_dir():
             if arguments.overrides:
@@ -55,17 +58,21 @@ def main() -> int:
             composed = read(arguments.what, arguments.overrides, arguments.config_dir)
             contenders, mean = of_experiment(composed), composed.experiment.mean
         found = tables(contenders, arguments.against, mean)
-        written = _rendered(found, arguments.write.suffix) if arguments.write else ""
-        console = Console(width=None if sys.stdout.isatty() else 160)
-        for name, frame in found.items():
-            console.print(*_screens(frame), Text(f"{name}: {NOTES[name]}", "dim"), "")
-        if arguments.write:
-            write_whole(arguments.write, written)
-            print(f"written to {arguments.write}")
+        write_then_show(
+            files,
+            lambda file: write_whole(file, _rendered(found, file.suffix)),
+            partial(_show, found),
+        )
     except (BadInput, OSError) as error:
         print(f"benchmark.compare: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _show(found: Mapping[str, pd.DataFrame]) -> None:
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    for name, frame in found.items():
+        console.print(*_screens(frame), Text(f"{name}: {NOTES[name]}", "dim"), "")
 
 
 def _rendered(found: Mapping[str, pd.DataFrame], suffix: str) -> str:
@@ -73,8 +80,6 @@ def _rendered(found: Mapping[str, pd.DataFrame], suffix: str) -> str:
         return pd.concat([frame.assign(table=name) for name, frame in found.items()]).to_csv(
             index=False
         )
-    if suffix != ".md":
-        raise BadInput(f"--write takes a file that ends in .md or .csv, not in {suffix!r}")
     lines = []
     for name, frame in found.items():
         shown = _texts(frame)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -27,7 +28,7 @@ from benchmark.convergence_figures import convergence_figure
 from benchmark.devices import clock
 from benchmark.errors import BadInput, UnreadableImage
 from benchmark.figure_parts import PICTURES
-from benchmark.files import check_endings, write_whole
+from benchmark.files import check_endings, write_then_show, write_whole
 from benchmark.images import chunks
 from benchmark.interfaces import Batch
 from benchmark.iterates import Descent
@@ -189,22 +190,30 @@ def main() -> int:
         cell = Cell.open(load(*arguments.overrides))
         table = pd.concat(traces(cell), ignore_index=True)
         facts = " · ".join(f"{key} {value}" for key, value in caption(cell).items())
-        console = Console(width=None if sys.stdout.isatty() else 120)
-        console.print(show(title(cell), summarise(table), int(table["iteration"].max())))
-        console.print(Text(facts))
-        console.print(Text(NOTE, "dim"))
-        for file in arguments.write:
-            if file.suffix == ".csv":
-                write_whole(file, table.to_csv(index=False))
-            else:
-                file.parent.mkdir(parents=True, exist_ok=True)
-                heading = f"{title(cell)} · {facts}"
-                convergence_figure(table, curves_of(table), heading).savefig(file, dpi=110)
-            print(f"written to {file}")
+        write_then_show(
+            arguments.write,
+            lambda file: _write(file, table, f"{title(cell)} · {facts}"),
+            partial(_show, title(cell), table, facts),
+        )
     except (BadInput, UnreadableImage, OSError) as error:
         print(f"benchmark.convergence: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _write(file: Path, table: pd.DataFrame, heading: str) -> None:
+    if file.suffix == ".csv":
+        write_whole(file, table.to_csv(index=False))
+    else:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        convergence_figure(table, curves_of(table), heading).savefig(file, dpi=110)
+
+
+def _show(name: str, table: pd.DataFrame, facts: str) -> None:
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    console.print(show(name, summarise(table), int(table["iteration"].max())))
+    console.print(Text(facts))
+    console.print(Text(NOTE, "dim"))
 
 
 if __name__ == "__main__":

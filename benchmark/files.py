@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from benchmark.errors import BadInput
@@ -34,6 +34,23 @@ def check_endings(files: Iterable[Path], known: Sequence[str]) -> None:
     for file in files:
         if file.suffix not in known:
             raise BadInput(f"--write takes files that end in {', '.join(known)}, not {file}")
+
+
+def write_then_show(
+    files: Sequence[Path], write: Callable[[Path], object], show: Callable[[], object]
+) -> None:
+    """Write a command's files, show what it found, and say which files there are.
+
+    Files come first, for a reader such as ``head`` may end the command while it shows; what was
+    found is shown also where a file cannot be written.
+    """
+    try:
+        for file in files:
+            write(file)
+    finally:
+        show()
+    for file in files:
+        print(f"written to {file}")
 
 
 def append(path: Path, data: bytes) -> int:

@@ -10,6 +10,7 @@ import argparse
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from html import escape
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from benchmark.contenders import below, of_experiment
 from benchmark.errors import BadInput
 from benchmark.experiment import Average, read
 from benchmark.figure_parts import PICTURES
-from benchmark.files import check_endings, write_whole
+from benchmark.files import check_endings, write_then_show, write_whole
 from benchmark.formats import HTML, MARKDOWN, PAGE, TERMINAL
 from benchmark.layout import NOTHING, Style
 from benchmark.standing_figures import standing_figure
@@ -63,21 +64,26 @@ def main() -> int:
     try:
         check_endings(arguments.write, [*FORMATS, *PICTURES])
         found = _found(arguments)
-        console = Console(width=None if sys.stdout.isatty() else 160)
-        for board in found:
-            console.print(_screen(board), *map(Text, board.facts), "", sep="\n")
-        console.print(*(Text(note, "dim") for note in NOTES), sep="\n")
-        for file in arguments.write:
-            if file.suffix in PICTURES:
-                file.parent.mkdir(parents=True, exist_ok=True)
-                standing_figure(found).savefig(file)
-            else:
-                write_whole(file, FORMATS[file.suffix](found))
-            print(f"written to {file}")
+        write_then_show(arguments.write, partial(_write, found), partial(_show, found))
     except (BadInput, OSError) as error:
         print(f"benchmark.leaderboard: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _write(found: Sequence[Board], file: Path) -> None:
+    if file.suffix in PICTURES:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        standing_figure(found).savefig(file)
+    else:
+        write_whole(file, FORMATS[file.suffix](found))
+
+
+def _show(found: Sequence[Board]) -> None:
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    for board in found:
+        console.print(_screen(board), *map(Text, board.facts), "", sep="\n")
+    console.print(*(Text(note, "dim") for note in NOTES), sep="\n")
 
 
 def _found(arguments: argparse.Namespace) -> list[Board]:

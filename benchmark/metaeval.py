@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,12 +27,13 @@ from benchmark.consistency import consistency
 from benchmark.constructed_maps import WRONG, ConstructedMaps
 from benchmark.errors import BadInput, UnreadableImage
 from benchmark.figure_parts import PICTURES
-from benchmark.files import write_whole
+from benchmark.files import write_then_show, write_whole
 from benchmark.metaeval_figures import metaeval_figure
 from benchmark.perturbed_scores import Perturbations, passes_alone, perturbed_scores
 from benchmark.sanity import cells_of
 from benchmark.usual_settings import asked, not_asked, usual
 from benchmark.verdicts import Judged, chance_of, judged, sentences, thresholds
+from benchmark.wording import number_of
 
 TEXTS = (".md", ".csv")
 NOTE = (
@@ -88,9 +90,9 @@ def evaluate(overrides: Sequence[str]) -> MetaEvaluation:
     preferred = trust.prefer(first, maps)
     methods = [captions.title(cell) for cell in cells]
     told = [f"{key} {value}" for key, value in captions.caption(first).items()]
-    images = f"{len(first.dataset.ids())} images"
+    images = number_of(len(first.dataset.ids()), "image")
     done = (
-        f"{perturbations.draws} draws, noise {perturbations.minor_noise:g} / "
+        f"{number_of(perturbations.draws, 'draw')}, noise {perturbations.minor_noise:g} / "
         f"{perturbations.disruptive_noise:g}, factor sd {perturbations.minor_factor_sd:g} / "
         f"{perturbations.disruptive_factor_sd:g}"
         + ("" if perturbations.explain_again else ", perturbed images keep their heatmaps")
@@ -143,10 +145,7 @@ def main() -> int:
     try:
         settings, files = asked("benchmark.metaeval", __doc__, TEXTS + PICTURES)
         found = evaluate(settings)
-        _show(found)
-        for file in files:
-            _write(found, file)
-            print(f"written to {file}")
+        write_then_show(files, partial(_write, found), partial(_show, found))
     except (BadInput, UnreadableImage, OSError) as error:
         print(f"benchmark.metaeval: {one_line(error)}", file=sys.stderr)
         return 2

@@ -21,6 +21,7 @@ from benchmark.models import ImageClassifier
 from benchmark.sanity_checks import explain, resize_of
 from benchmark.sanity_variants import noisy
 from benchmark.stage_bars import stage
+from benchmark.wording import number_of
 
 
 class Perturbed(NamedTuple):
@@ -114,8 +115,10 @@ def perturbed_scores(cells: Sequence[Cell], perturbations: Perturbations) -> pd.
     resizes = [resize_of(cell) for cell in cells]
     groups = [ids[part] for part in chunks(len(ids), first.settings.batch_size)]
     steps = 1 + perturbations.number
-    what = f"{len(ids)} images as they are and perturbed by {len(cells)} methods"
-    heading = f"explaining {what}, scoring by {len(first.metrics)} metrics"
+    heading = (
+        f"explaining {number_of(len(ids), 'image')}, as they are and perturbed, by "
+        f"{number_of(len(cells), 'method')}, scoring by {number_of(len(first.metrics), 'metric')}"
+    )
     with stage(heading, len(ids)) as shown:
         for group in groups:
             for found in _of_batch(cells, resizes, perturbations, first.batch(group)):
@@ -172,7 +175,8 @@ def passes_alone(cell: Cell) -> dict[str, float]:
     model, batch = cell.model, cell.batch(cell.dataset.ids()[:1])
     heatmaps = explain(cell.method, model, batch, resize_of(cell))
     found = {}
-    with stage(f"counting the passes of {len(cell.metrics)} metrics", len(cell.metrics)) as shown:
+    heading = f"counting the passes of {number_of(len(cell.metrics), 'metric')}"
+    with stage(heading, len(cell.metrics)) as shown:
         for name in cell.metrics:
             model.begin_count(1)
             score(name, cell.metrics, model, batch, heatmaps, kept=lambda _: {})

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from benchmark.building import build
 from benchmark.cell import Cell
-from benchmark.collect import Collected, State, collect
+from benchmark.collect import Collected, collect, undone
 from benchmark.config import Settings, load
 from benchmark.experiment import Composed
 from benchmark.interfaces import BadInput, Batch
@@ -20,6 +20,7 @@ from benchmark.models import ImageClassifier
 from benchmark.pass_sizes import load_model
 from benchmark.pass_times import PassTime, of_classifier
 from benchmark.stage_bars import stage
+from benchmark.wording import number_of
 
 
 class Cost(NamedTuple):
@@ -51,14 +52,15 @@ def plan(composed: Composed) -> Table:
     shown = Table(title=composed.experiment.title, title_justify="left")
     for heading in ("cell", "state", "images", "explain", "score", "hours"):
         shown.add_column(heading, justify="left" if heading in ("cell", "state") else "right")
-    undone = [each for each in collect(composed) if each.state not in (State.done, State.none)]
-    rows = list(dict.fromkeys(each.row for each in undone))
+    missing, _ = undone(collect(composed))
+    rows = list(dict.fromkeys(each.row for each in missing))
     small, batch = scene()
     speeds: dict[str, PassTime] = {}
     total, images = 0.0, 0
-    with stage(f"counting the passes of {len(undone)} cells", len(undone)) as progress:
-        for number, cell in enumerate(undone):
-            if number == 0 or cell.row != undone[number - 1].row:
+    heading = f"counting the passes of {number_of(len(missing), 'cell')}"
+    with stage(heading, len(missing)) as progress:
+        for number, cell in enumerate(missing):
+            if number == 0 or cell.row != missing[number - 1].row:
                 progress.say(f"row {rows.index(cell.row) + 1} of {len(rows)}: {cell.row}")
             line, seconds, count = _planned(composed, cell, small, batch, speeds)
             shown.add_row(_name(cell), cell.state.name, *line)

@@ -12,6 +12,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,12 +29,13 @@ from benchmark.config import composed
 from benchmark.contenders import facts_of
 from benchmark.devices import device_name
 from benchmark.errors import BadInput, UnreadableImage
-from benchmark.files import check_endings, write_whole
+from benchmark.files import check_endings, write_then_show, write_whole
 from benchmark.precision_findings import sentences
 from benchmark.precision_runs import Precisions, compare
 from benchmark.precision_tables import Measure, differences, orders, repeats, speeds
 from benchmark.precision_texts import notes, texts_of
 from benchmark.show import Screen
+from benchmark.usual_settings import check_near
 
 FORMATS = (".md", ".json", ".csv")
 FIXED = ("method", "model.precision", "attack")  # what is compared, or may not be
@@ -68,6 +70,7 @@ def measured(overrides: Sequence[str]) -> Comparison:
             "precision.tried=[...] say what is compared, on images as they are"
         )
     config, _ = composed("precision", own)
+    check_near(given, config)
     usual = [each for each in config.settings if each.partition("=")[0] not in named]
     precisions: Precisions = build(config.precision, "precision")
     screen = Screen()
@@ -117,10 +120,11 @@ def main() -> int:
     try:
         check_endings(arguments.write, FORMATS)
         comparison = measured(arguments.settings)
-        _show(comparison)
-        for file in arguments.write:
-            write_whole(file, rendered(comparison, file.suffix))
-            print(f"written to {file}")
+        write_then_show(
+            arguments.write,
+            lambda file: write_whole(file, rendered(comparison, file.suffix)),
+            partial(_show, comparison),
+        )
     except (BadInput, UnreadableImage, OSError) as error:
         print(f"benchmark.precision: {one_line(error)}", file=sys.stderr)
         return 2

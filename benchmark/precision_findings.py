@@ -10,6 +10,7 @@ import pandas as pd
 
 from benchmark.equivalence import ABOVE, BELOW, UNCLEAR
 from benchmark.precision_tables import ALONE, SEED, WHOLE, Measure
+from benchmark.wording import listed
 
 SAID = {  # comparison -> what it is about, and the column of speeds that counts for it
     ALONE: ("Scoring the same heatmaps", "score_ratio"),
@@ -60,7 +61,7 @@ def _seeds(differences: pd.DataFrame, measure: Measure) -> Iterator[str]:
         ]
         yield (
             f"{line.metric} of {line.method}: an image's score moves by {line.of_image:.2g} (root "
-            f"mean square) with another seed at {measure.reference}, and by {_and(others)}"
+            f"mean square) with another seed at {measure.reference}, and by {listed(others)}"
         )
 
 
@@ -70,10 +71,10 @@ def _turned(orders: pd.DataFrame, measure: Measure) -> Iterator[str]:
         if not line["turned"]:
             continue
         lost = line["lost"]
-        before = f"had told apart {_and(lost)}" if lost else "had not told them apart"
+        before = f"had told apart {listed(lost)}" if lost else "had not told them apart"
         yield (
             f"{line['metric']} ({line['comparison']}, {line['res']} x {line['res']}): "
-            f"{line['precision']} turns round {_and(line['turned'])}, tau {line['tau']:+.2f}; "
+            f"{line['precision']} turns round {listed(line['turned'])}, tau {line['tau']:+.2f}; "
             f"{measure.reference} {before}"
         )
 
@@ -133,7 +134,3 @@ def rounded(images: float) -> str:
         return "–"
     step = 10 ** max(0, int(np.floor(np.log10(images))) - 1)
     return f"{int(np.ceil(images / step)) * step:,}"
-
-
-def _and(names: list[str]) -> str:
-    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

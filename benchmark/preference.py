@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from scipy.stats import beta
 
 from benchmark.stats import Mean, mean_interval
+from benchmark.wording import listed, number_of
 
 SAME = 1e-7  # values that differ by less differ by rounding
 EVEN = 0.5  # share of images on which a metric that cannot tell two maps prefers one of them
@@ -45,26 +46,25 @@ def enough() -> int:
     return next(n for n in count(1) if share([EVEN] * n).low >= EVEN - WITHIN)
 
 
-def answer(low: float, high: float, n: int, equal: float) -> Answer:
+def answer(low: float, high: float, n: int) -> Answer:
     """Say which of two maps a metric prefers.
 
     Args:
         low: end of the interval of the share of images on which it prefers the cause.
         high: the other end.
-        n: images.
-        equal: share of images on which both maps have the same value. Where that is all of them,
-            few images tell that the metric does not see what is different.
+        n: images. Few cannot tell, be all values equal: those of a metric of few values, as 0 and
+            1, are so by chance.
     """
     if low > EVEN:
         return Answer.cause
     if high < EVEN:
         return Answer.wrong
-    return Answer.neither if equal == 1 or n >= enough() else Answer.unknown
+    return Answer.neither if n >= enough() else Answer.unknown
 
 
 def answers(lines: pd.DataFrame) -> list[Answer]:
     """Say so for each line of ``preferences`` that has images."""
-    columns = lines[["low", "high", "n", "equal"]]
+    columns = lines[["low", "high", "n"]]
     return [answer(*each) for each in columns.itertuples(index=False, name=None)]
 
 
@@ -82,9 +82,8 @@ def preferences(
 
     Returns:
         A line per metric and rival: ``n``, ``share`` of the images where the cause is preferred
-        (equal values half) with ``low`` and ``high``, the share with ``equal`` values, and the mean
-        ``difference`` in the metric's own unit, above 0 where the cause is better, with ``from``
-        and ``to``.
+        (equal values half) with ``low`` and ``high``, and the mean ``difference`` in the metric's
+        own unit, above 0 where the cause is better, with ``from`` and ``to``.
     """
     lines = []
     for (metric, rival), of_rival in values.items():
@@ -93,34 +92,35 @@ def preferences(
         apart = np.asarray(values[metric, cause], float) - np.asarray(of_rival, float)
         apart = apart if higher_is_better[metric] else -apart
         wins = np.where(np.isnan(apart), np.nan, (apart > SAME) + (np.abs(apart) <= SAME) / 2)
-        ties = np.where(np.isnan(apart), np.nan, np.abs(apart) <= SAME)
         won, by = share(wins), mean_interval(apart)
         lines.append(
             {"metric": metric, "rival": rival, "n": won.n}
-            | {"share": won.value, "low": won.low, "high": won.high, "equal": share(ties).value}
+            | {"share": won.value, "low": won.low, "high": won.high}
             | {"difference": by.value, "from": by.low, "to": by.high}
         )
     return pd.DataFrame(lines)
 
 
 def findings(lines: pd.DataFrame, wrong: Sequence[str]) -> list[str]:
-    """Say in a sentence for each metric which wrong maps it tells from the cause."""
+    """Say in a sentence for each metric which wrong maps it tells from the cause, in order."""
     said = []
     for metric, own in lines[lines["rival"].isin(wrong) & (lines["n"] > 0)].groupby(
         "metric", sort=False
     ):
         given = own.assign(answer=pd.Series(answers(own), own.index))
-        worse, unsure = (
-            given.loc[given["answer"] == each, "rival"].tolist()
-            for each in (Answer.wrong, Answer.neither)
+        worse, unsure, untold = (
+            sorted(given.loc[given["answer"] == each, "rival"].tolist(), key=wrong.index)
+            for each in (Answer.wrong, Answer.neither, Answer.unknown)
         )
-        parts = [f"prefers {_and(worse)} to the cause"] if worse else []
-        parts += [f"does not tell {_and(unsure)} from the cause"] if unsure else []
-        parts += [
-            f"{number} images cannot tell whether it prefers the cause to "
-            + _and(few["rival"].tolist())
-            for number, few in given[given["answer"] == Answer.unknown].groupby("n")
-        ]
+        parts = [f"prefers {listed(worse)} to the cause"] if worse else []
+        parts += [f"does not tell {listed(unsure)} from the cause"] if unsure else []
+        if untold:
+            of_few = given.loc[given["answer"] == Answer.unknown, "n"].tolist()
+            number = f"{min(of_few)} to " * (min(of_few) < max(of_few))
+            parts.append(
+                f"{number}{number_of(max(of_few), 'image')} cannot tell whether it prefers the "
+                f"cause to {listed(untold)}"
+            )
         least = int(own["share"].to_numpy().argmin())
         rival, won, n = (own[name].tolist()[least] for name in ("rival", "share", "n"))
         often = f"least often to {rival} ({won:.0%} of {n} images)" if won < 1 else "on all images"
@@ -128,7 +128,3 @@ def findings(lines: pd.DataFrame, wrong: Sequence[str]) -> list[str]:
         name = f"{metric}:" if parts and parts[0][0].isdigit() else str(metric)
         said.append(f"{name} {', and '.join(parts) or fine}")
     return said
-
-
-def _and(names: Sequence[str]) -> str:
-    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

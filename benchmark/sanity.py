@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -22,7 +23,7 @@ from benchmark.cell import Cell
 from benchmark.config import load
 from benchmark.errors import BadInput, UnreadableImage
 from benchmark.figure_parts import PICTURES
-from benchmark.files import check_endings, write_whole
+from benchmark.files import check_endings, write_then_show, write_whole
 from benchmark.sanity_checks import of_cell
 from benchmark.sanity_figures import sanity_figure
 from benchmark.sanity_variants import CHECKS
@@ -144,10 +145,11 @@ def main() -> int:
         table = pd.concat([of_cell(cell, checks) for cell in cells], ignore_index=True)
         told = {key: text for key, text in caption(cells[0]).items() if key != "protocol"}
         facts = " · ".join(f"{key} {value}" for key, value in told.items())
-        _print(table, checks, facts)
-        for file in arguments.write:
-            _write(file, table, checks, facts)
-            print(f"written to {file}")
+        write_then_show(
+            arguments.write,
+            lambda file: _write(file, table, checks, facts),
+            partial(_print, table, checks, facts),
+        )
     except (BadInput, UnreadableImage, OSError) as error:
         print(f"benchmark.sanity: {error}", file=sys.stderr)
         return 2

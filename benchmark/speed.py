@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import cast
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -24,7 +25,7 @@ from benchmark.advice import one_line
 from benchmark.alternation import by_name, in_turn, run_in
 from benchmark.building import build
 from benchmark.errors import BadInput, UnreadableImage
-from benchmark.files import check_endings, write_whole
+from benchmark.files import check_endings, write_then_show, write_whole
 from benchmark.resolvers import CONF
 from benchmark.speed_formats import (
     Document,
@@ -41,6 +42,7 @@ from benchmark.speed_formats import (
     timed_alike,
 )
 from benchmark.speed_run import Timing
+from benchmark.usual_settings import check_near
 
 OWN = "speed."  # settings of this command begin with it
 SUFFIXES = (".md", ".json", ".csv")
@@ -58,7 +60,8 @@ def settings_of(given: Sequence[str]) -> tuple[Timing, list[str]]:
     if wrong := named & {"method", "metric"}:
         name = wrong.pop()
         raise BadInput(f"{name}=... is of one run: use speed.{name}s=[...]")
-    config = OmegaConf.load(CONF / "speed.yaml")
+    config = cast(DictConfig, OmegaConf.load(CONF / "speed.yaml"))
+    check_near(rest, config)
     usual = [each for each in config.settings if each.partition("=")[0] not in named]
     try:
         node: DictConfig = OmegaConf.merge(config, OmegaConf.from_dotlist(own)).speed
@@ -109,17 +112,22 @@ def main() -> int:
             if arguments.against
             else _measured(arguments.settings)
         )
-        console = Console(width=None if sys.stdout.isatty() else 140, highlight=False)
-        for shown in tables:
-            console.print(*screen(shown), sep="\n")
         texts = {".md": markdown(tables), ".json": as_json(content), ".csv": csv(rows)}
-        for file in arguments.write:
-            write_whole(file, texts[file.suffix])
-            print(f"written to {file}")
+        write_then_show(
+            arguments.write,
+            lambda file: write_whole(file, texts[file.suffix]),
+            partial(_show, tables),
+        )
     except (BadInput, UnreadableImage, OSError) as error:
         print(f"benchmark.speed: {one_line(error)}", file=sys.stderr)
         return 2
     return 0
+
+
+def _show(tables: Sequence[Shown]) -> None:
+    console = Console(width=None if sys.stdout.isatty() else 140, highlight=False)
+    for shown in tables:
+        console.print(*screen(shown), sep="\n")
 
 
 def _measured(given: Sequence[str]) -> tuple[list[Shown], Document, list[Document]]:

@@ -32,13 +32,16 @@ class Stage:
 
 @contextmanager
 def stage(title: str, total: float, console: Console | None = None) -> Iterator[Stage]:
-    """Say that a stage begins, and on a terminal how far it is.
+    """Say that a stage begins, and on a terminal how far it is; nothing if nothing is to be done.
 
     Args:
         title: what is done, and of how much.
-        total: what all moves of the bar sum up to.
+        total: what all moves of the bar sum up to; 0 where nothing is to be done.
         console: where a bar is drawn; standard error unless given.
     """
+    if total == 0:
+        yield Stage()
+        return
     console = console or Console(stderr=True)
     if not console.is_terminal:
         shown = Stage()

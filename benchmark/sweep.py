@@ -66,15 +66,15 @@ class ShowTable(Callback):
         # Needed after a sweep only, and slow to import.
         from rich.console import Console  # noqa: PLC0415 - after a sweep only
 
-        from benchmark.collect import State  # noqa: PLC0415 - after a sweep only
+        from benchmark.collect import undone  # noqa: PLC0415 - after a sweep only
         from benchmark.experiment_table import print_table  # noqa: PLC0415 - after a sweep only
         from benchmark.tracking import Mode, log_table, tracking_of  # noqa: PLC0415 - after a sweep only
 
         try:
             for number, composed in enumerate(swept(config), start=1):
                 cells = print_table(composed, Console(width=None if sys.stdout.isatty() else 160))
-                undone = [cell for cell in cells if cell.state not in (State.done, State.none)]
-                unfinished.extend(f"{cell.row}, {cell.column}" for cell in undone)
+                missing, _ = undone(cells)
+                unfinished.extend(f"{cell.row}, {cell.column}" for cell in missing)
                 settings = composed.settings(*next(composed.experiment.cells()))
                 if settings.report:
                     name = composed.name if number == 1 else f"{composed.name}-{number}"

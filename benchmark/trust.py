@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
@@ -22,20 +24,21 @@ from benchmark.building import build
 from benchmark.cell import Cell
 from benchmark.config import load
 from benchmark.constructed_maps import BLURRED, CAUSE, WRONG, ConstructedMaps
-from benchmark.files import write_whole
+from benchmark.files import write_then_show, write_whole
 from benchmark.images import chunks
 from benchmark.interfaces import BadInput
 from benchmark.known_curves import values_of
 from benchmark.preference import EVEN, enough, findings, preferences
 from benchmark.stage_bars import stage
 from benchmark.usual_settings import asked, not_asked, usual
+from benchmark.wording import number_of
 
 NOTE = (
     "share of images on which the metric prefers the map of the cause, equal values half, with "
     "Jeffreys' 95 % interval; in brackets the mean difference, above 0 where the cause is better. "
-    "It prefers a map where all of the interval is on that side of {even:.0%}, and does not tell "
-    "the two where both have the same value on all images or the interval holds {even:.0%} and "
-    "there are {enough} images at least; fewer cannot tell. "
+    "It prefers a map where all of the interval is on that side of {even:.0%}; where the interval "
+    "holds {even:.0%}, {enough} images or more say that it does not tell the two, and fewer cannot "
+    "tell. "
     "Metrics that are given the mask or its box have to prefer it"
 )
 
@@ -91,7 +94,10 @@ def prefer(cell: Cell, maps: ConstructedMaps) -> pd.DataFrame:
     values: dict[tuple[str, str], list[float]] = {}
     ids, size = cell.dataset.ids(), cell.settings.batch_size
     groups = [ids[part] for part in chunks(len(ids), size)]
-    title = f"scoring constructed heatmaps of {len(ids)} images by {len(cell.metrics)} metrics"
+    title = (
+        f"scoring constructed heatmaps of {number_of(len(ids), 'image')} by "
+        f"{number_of(len(cell.metrics), 'metric')}"
+    )
     with stage(title, len(ids)) as shown:
         for group in groups:
             batch = maps.known(cell.batch(group))
@@ -138,17 +144,16 @@ def main() -> int:
     try:
         settings, files = asked("benchmark.trust", __doc__, (".md", ".csv"))
         verdict = judge(settings)
-        _show(verdict)
-        for file in files:
-            table = (
-                verdict.lines.to_csv(index=False) if file.suffix == ".csv" else markdown(verdict)
-            )
-            write_whole(file, table)
-            print(f"written to {file}")
+        write_then_show(files, partial(_write, verdict), partial(_show, verdict))
     except (BadInput, OSError) as error:
         print(f"benchmark.trust: {one_line(error)}", file=sys.stderr)
         return 2
     return 0
+
+
+def _write(verdict: Verdict, file: Path) -> None:
+    text = verdict.lines.to_csv(index=False) if file.suffix == ".csv" else markdown(verdict)
+    write_whole(file, text)
 
 
 def _show(verdict: Verdict) -> None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Container, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import cast
 
 from omegaconf import DictConfig, OmegaConf
 
+from benchmark.advice import did_you_mean, near, resolving
+from benchmark.config import Settings
+from benchmark.errors import BadInput
 from benchmark.files import check_endings
 from benchmark.resolvers import CONF
 
@@ -26,15 +30,40 @@ def usual(name: str, overrides: Sequence[str]) -> tuple[DictConfig, list[str]]:
     Returns:
         The file's own nodes with what was given of them, and a run's overrides, the usual ones
         that nothing was given for first.
+
+    Raises:
+        BadInput: as of ``check_near``.
     """
-    config = OmegaConf.load(CONF / f"{name}.yaml")
+    config = cast(DictConfig, OmegaConf.load(CONF / f"{name}.yaml"))
     nodes = tuple(f"{key!s}." for key in config if key != "settings")
     own = [each for each in overrides if each.startswith(nodes)]
     given = [each for each in overrides if each not in own]
+    check_near(given, config)
     named = {each.partition("=")[0] for each in given}
     settings = [each for each in config.settings if each.partition("=")[0] not in named]
     merged = cast(DictConfig, OmegaConf.merge(config, OmegaConf.from_dotlist(own)))
     return merged, [*settings, *given]
+
+
+def check_near(given: Sequence[str], config: DictConfig) -> None:
+    """Refuse a setting that neither a run nor a command has, and whose name is near the command's.
+
+    Args:
+        given: overrides that are not the command's.
+        config: the command's own nodes, and whatever else its file has.
+
+    Raises:
+        BadInput: with the setting that may have been meant.
+    """
+    own = [str(key) for key in config if isinstance(config._get_node(key), DictConfig)]
+    of_run = [field.name for field in fields(Settings)]
+    for each in given:
+        key = each.partition("=")[0].lstrip("+~")
+        top, dot, rest = key.partition(".")
+        meant = near(top, [*own, *of_run])[:1]
+        if dot and meant and meant[0] in own and meant[0] != top:
+            told = resolving(config, meant[0], dot + rest)
+            raise BadInput(f"there is no setting {key}: {did_you_mean([told])}")
 
 
 def not_asked(metrics: Container[str], method: Container[object], whose: str) -> str:

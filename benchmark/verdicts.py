@@ -149,7 +149,8 @@ def sentences(metrics: Sequence[Judged]) -> list[str]:
         bears, reacts = each.standing("NR"), each.standing("AR")
         if np.isnan(bears) or np.isnan(reacts):
             few = [
-                f"{strength} perturbations of {test} left {images:g} images a draw"
+                f"{strength} perturbations of {test} left {images:g} image{'s' * (images != 1)} "
+                "a draw"
                 for strength, by_test in each.images.items()
                 for test, images in by_test.items()
                 if images < 2

@@ -149,7 +149,7 @@ def test_a_folder_of_runs_is_compared_by_what_was_run(runs, tmp_path, monkeypatc
     ("more", "said"),
     [
         (["--against", "nobody"], "--against nobody: there are "),
-        (["--write", "x.pdf"], "ends in .md or .csv"),
+        (["--write", "x.pdf"], "takes files that end in .md, .csv, not x.pdf"),
         (["n=3"], "a folder takes no settings"),
     ],
 )

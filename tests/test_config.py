@@ -196,7 +196,26 @@ def test_settings_are_composed_as_the_command_line_would():
         (["datset=scenes"], r"no setting datset: did you mean dataset\?$"),
         (["protocol.stepz=3"], r"no setting protocol\.stepz: did you mean protocol\.steps\?$"),
         (["method.gizmo=3"], r"no setting method\.gizmo; method has res, l1, tv, baseline, "),
-        (["res.gizmo=3"], r"no setting res\.gizmo; res has nothing below it$"),
+        (["res.gizmo=3"], r"no setting res\.gizmo; res is a value or taken from elsewhere, with"),
+        (
+            ["protocol.deletion_substrate.foo=3"],
+            r"protocol\.deletion_substrate is a value or taken",
+        ),
+        (["datset.gizmo=3"], r"no setting datset\.gizmo: did you mean dataset\?$"),
+        (
+            ["metric.deletoin.x=1"],
+            r"no setting metric\.deletoin\.x: did you mean metric\.deletion\?$",
+        ),
+        (
+            ["attack.epsilon=1"],
+            r"attack\.epsilon: attack is null: choose one first, as attack=mi_fgsm$",
+        ),
+        (["attack.eps=1"], r"attack\.eps: attack is null: choose one first, as attack=mi_fgsm$"),
+        (["runtime.batches=[1]"], r"no setting runtime\.batches; runtime is a value or taken from"),
+        (
+            ["experiment.only=[a]"],
+            r"experiment\.only without an experiment: add one, such as",
+        ),
         (["gizmo=3"], r"no setting gizmo; a run has method, model, dataset, protocol, "),
         (["+iterations=3"], "iterations is not a setting of Settings"),
         (["method.iteration=3"], r"no setting method\.iteration: did you mean method\.iterations"),

@@ -349,6 +349,11 @@ def test_the_order_of_rows_is_compared_with_the_published_one():
             "experiment.only=[Toy]",
             "no setting experiment.only; one that an experiment's file",
         ),
+        ("experiment.rws.x=1", "no setting experiment.rws.x: did you mean experiment.rows?"),
+        (
+            "experiment.rows.A-B.set=[]",
+            "experiment.rows.A-B.set; experiment.rows has Toy, Broken_toy, Centre, Theirs",
+        ),
         ("experiment.titel=x", "no setting experiment.titel: did you mean experiment.title?"),
         ("+experiment.only=[Toy (toy)]", 'needs quotes of its own, "Toy (toy)"'),
     ],

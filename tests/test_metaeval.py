@@ -6,9 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from moves import Moves
 from toys import Tiny
 
 from benchmark import metaeval
+from benchmark import perturbed_scores as scoring
 from benchmark.consistency import chance_of_nr, change_p, consistency, same_ranks, worse
 from benchmark.interfaces import BadInput
 from benchmark.perturbed_scores import Perturbations, passes_alone, perturbed_scores, scaled_weights
@@ -205,6 +207,16 @@ def test_an_image_counts_where_the_prediction_stays_under_little_and_changes_und
             assert first[batch.ids].tolist() == pytest.approx(direct.tolist())
 
 
+def test_the_bar_moves_with_each_perturbation_of_each_batch_and_in_all_by_the_images(monkeypatch):
+    moves = Moves()
+    monkeypatch.setattr(scoring, "stage", moves)
+    batches_of_3_and_1 = cells_of([*GIVEN, "metric=[sparseness]", "batch_size=3"])
+    perturbed_scores(batches_of_3_and_1, strengths(explain_again=False))
+    assert [total for _, total in moves.titles] == [4]
+    assert sum(moves.moved) == pytest.approx(4)
+    assert moves.moved == pytest.approx([3 / 5] * 5 + [1 / 5] * 5)
+
+
 def test_passes_are_those_of_a_metric_by_itself(cells):
     found = passes_alone(cells[0])
     assert found["relevance_mass"] == found["sparseness"] == 0
@@ -228,7 +240,7 @@ def preferring(metric, cause, rival):
 def test_the_verdict_follows_from_consistency_and_from_the_cause():
     nothing = pd.DataFrame()
     good, bad = preferring("m", [1] * 9, [0] * 9), preferring("m", [0] * 9, [1] * 9)
-    even = preferring("m", [1] * 9, [1] * 9)
+    even = preferring("m", [1] * 13, [1] * 13)
     assert told("m", same, lower, good).verdict == BELIEVE
     assert told("m", same, lower, nothing).verdict == BELIEVE
     assert told("m", same, lower, even).verdict == CARE
@@ -267,7 +279,7 @@ def test_the_command_writes_a_table_a_figure_and_a_line_per_value(tmp_path, monk
     assert metaeval.main() == 0
     text = files[0].read_text()
     assert text.startswith("| metric | MC | NR: inputs / weights | AR: inputs / weights |")
-    assert "4 images · 1 draws, noise 0.001 / 5, factor sd 0.001 / 2" in text
+    assert "4 images · 1 draw, noise 0.001 / 5, factor sd 0.001 / 2" in text
     assert "a metric of random values has NR 0.50 and AR 0.50" in text
     assert "believe: NR above 0.75 and AR above 0.75, and where the cause is known all of" in text
     assert "do not believe: NR of at most 0.50, or all of an interval below 50%" in text
@@ -278,7 +290,7 @@ def test_the_command_writes_a_table_a_figure_and_a_line_per_value(tmp_path, monk
     assert "┃ metric " in shown.out  # on the screen, too
     assert shown.out.splitlines()[-3:] == [f"written to {file}" for file in files]
     assert shown.err.splitlines() == [
-        "explaining 4 images as they are and perturbed by 2 methods, scoring by 2 metrics",
+        "explaining 4 images, as they are and perturbed, by 2 methods, scoring by 2 metrics",
         "scoring constructed heatmaps of 4 images by 2 metrics",
         "counting the passes of 2 metrics",
     ]

@@ -65,10 +65,11 @@ def planned(tmp_path):
     (tmp_path / "conf" / "experiment").mkdir()
     (tmp_path / "conf" / "experiment" / "tiny.yaml").write_text(TINY)
 
-    def plan_after(*starts):
+    def plan_after(*starts, only=""):
         for start in starts:
             cells.start(tmp_path, *start)
         places = [f"dataset.root='{tmp_path / 'images'}'", f"results='{tmp_path / 'results'}'"]
+        places += [f"+experiment.only=[{only}]"] if only else []
         out = Console(width=140, file=io.StringIO())
         out.print(plan.plan(read("tiny", places, str(tmp_path / "conf"))))
         lines = [line.strip("│").split("│") for line in out.file.getvalue().splitlines()]
@@ -88,6 +89,13 @@ def test_the_plan_lists_what_is_missing_and_no_more(planned, capsys):
         "row 1 of 2: Toy",
         "row 2 of 2: Background",
     ]
+
+
+def test_of_an_experiment_that_is_done_the_plan_lists_nothing_and_says_nothing(planned, capsys):
+    done = [["metric=[deletion]", f"res={res}", "dataset.limit=6", "method=toy"] for res in (4, 8)]
+    lines = planned(*done, only="Toy")
+    assert lines["all"][1] == "0"
+    assert capsys.readouterr().err == ""
 
 
 def test_the_plan_charges_images_that_are_not_done_and_metrics_that_are_not_scored(

@@ -431,6 +431,7 @@ def test_a_precision_whose_run_fails_is_left_out_with_the_reason(folder, monkeyp
         (["precision.methods=[nothing]", "precision.seeds=[]"], "there is no method=nothing"),
         (["precision.share=0"], "share and slowest above 0"),
         (["precision.lots=3"], "lots"),
+        (["precison.share=1"], "no setting precison.share: did you mean precision.share?"),
         (["precision.methods=[toy"], "no viable alternative at input '[toy'"),
         (["res=8"], "makes 7 x 7"),
     ],

@@ -302,6 +302,11 @@ def test_a_ratio_is_of_neighbours_in_time_and_its_range_that_of_the_rounds():
     assert (found.ratio, found.least, found.most) == (1, 0.5, 2)
 
 
+def test_a_mistyped_setting_of_the_commands_own_is_refused_with_what_was_meant():
+    with pytest.raises(BadInput, match=r"no setting sped\.rounds: did you mean speed\.rounds\?"):
+        speed.settings_of(["sped.rounds=1"])
+
+
 @pytest.mark.parametrize("theirs", [{"a": 1.0, "b": 1.0}, {}])
 def test_checkouts_that_do_not_run_the_same_are_refused(theirs):
     with pytest.raises(BadInput, match=r"do not run the same: (a|b)"):

@@ -18,6 +18,15 @@ def test_off_a_terminal_a_stage_is_a_line_when_it_begins_and_one_for_whatever_is
     assert capsys.readouterr() == ("", "")
 
 
+def test_nothing_is_said_of_a_stage_in_which_nothing_is_to_be_done(capsys):
+    out = Console(file=io.StringIO(), force_terminal=True)
+    for console in (None, out):
+        with stage("scoring 0 images", 0, console):
+            pass
+    assert capsys.readouterr() == ("", "")
+    assert out.file.getvalue() == ""
+
+
 def test_on_a_terminal_a_bar_is_there_from_the_start_and_moves_by_what_it_is_told(capsys):
     out = Console(file=io.StringIO(), force_terminal=True, width=120)
     with stage("scoring 3 images", 3, out) as shown:

@@ -1,12 +1,11 @@
 """Which metrics prefer the true cause: the maps that are constructed, and what is said of them."""
 
-from contextlib import contextmanager
-
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from cells import ROOT
+from moves import Moves
 from PIL import Image
 
 import benchmark
@@ -124,7 +123,7 @@ def test_a_preference_is_counted_image_by_image_and_in_the_metrics_own_direction
 
 
 def test_what_is_said_of_a_metric_follows_from_its_intervals():
-    good, bad, even = made([1] * 9, [0] * 9), made([0] * 9, [1] * 9), made([1] * 9, [1] * 9)
+    good, bad, even = made([1] * 9, [0] * 9), made([0] * 9, [1] * 9), made([1] * 13, [1] * 13)
     assert findings(good, ["decoy"]) == ["m prefers the cause to every wrong map, on all images"]
     most = made([1] * 9, [0] * 8 + [2])
     assert findings(most, ["decoy"]) == [
@@ -143,8 +142,11 @@ def test_few_images_that_exclude_nothing_cannot_tell():
         few = made([1] * n, [0] * wins + [2] * (n - wins))
         if wins == n:  # all right, and it would exclude nothing
             assert few["low"].item() <= 0.5
-        said = f"m: {n} images cannot tell whether it prefers the cause to decoy"
+        images = "1 image" if n == 1 else f"{n} images"
+        said = f"m: {images} cannot tell whether it prefers the cause to decoy"
         assert findings(few, ["decoy"]) == [said]
+    two_values = made([1] * 12, [1] * 12)  # as of pointing, where both maps are hits
+    assert findings(two_values, ["decoy"])[0].startswith("m: 12 images cannot tell whether it")
     assert enough() == 13
     more = made([1] * 13, [0] * 8 + [2] * 5)
     assert findings(more, ["decoy"]) == ["m does not tell decoy from the cause"]
@@ -156,9 +158,17 @@ def test_few_images_that_exclude_nothing_cannot_tell():
     ]
 
 
+def test_rivals_are_named_in_their_order_and_in_one_part_whatever_their_images():
+    two, three = made([1, 1, np.nan], [0, 0, 0]), made([1] * 3, [0] * 3)
+    lines = pd.concat([two.assign(rival="shifted"), three, three.assign(rival="random")])
+    assert findings(lines, ["decoy", "shifted", "random"]) == [
+        "m: 2 to 3 images cannot tell whether it prefers the cause to decoy, shifted and random"
+    ]
+
+
 def test_images_are_enough_once_the_interval_of_an_even_metric_lies_in_the_middle_half():
     assert share([0.5] * enough()).low >= 0.25 > share([0.5] * (enough() - 1)).low
-    assert f"there are {enough()} images at least" in trust.Verdict(made([1], [0]), [], "", "").note
+    assert f"{enough()} images or more say" in trust.Verdict(made([1], [0]), [], "", "").note
 
 
 def test_deletion_and_mass_prefer_the_cause_and_sparseness_does_not_care_where_it_lies():
@@ -186,24 +196,6 @@ def test_deletion_and_mass_prefer_the_cause_and_sparseness_does_not_care_where_i
     text = trust.markdown(verdict)
     assert text.startswith("| prefers the cause to | decoy | shifted | random | blurred |")
     assert "- relevance_mass prefers the cause to every wrong map" in text
-
-
-class Moves:
-    """Stands in for a stage, and keeps what it is told."""
-
-    def __init__(self):
-        self.titles, self.moved, self.said = [], [], []
-
-    @contextmanager
-    def __call__(self, title, total):
-        self.titles.append((title, total))
-        yield self
-
-    def move(self, amount):
-        self.moved.append(amount)
-
-    def say(self, text):
-        self.said.append(text)
 
 
 def test_the_bar_moves_with_each_map_of_each_batch_and_in_all_by_the_images(monkeypatch):
@@ -259,9 +251,18 @@ def test_data_without_masks_is_refused(tmp_path, monkeypatch, capsys):
     assert trust.main() == 2
     said = capsys.readouterr().err
     stage, refusal = said.splitlines()
-    assert stage == "scoring constructed heatmaps of 1 images by 1 metrics"
+    assert stage == "scoring constructed heatmaps of 1 image by 1 metric"
     assert refusal.startswith("benchmark.trust: ")
     assert "has a mask of its target: use dataset=tagged, scenes or coco2014" in said
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [("mapps.blur=3", "maps.blur"), ("mapps.gizmo=3", "maps"), ("Maps.blur=3", "maps.blur")],
+)
+def test_a_mistyped_node_of_the_commands_own_is_refused_with_what_was_meant(given, meant):
+    with pytest.raises(BadInput, match=rf"no setting .*: did you mean {meant}\?$"):
+        usual("trust", [given])
 
 
 def test_another_kind_of_file_is_refused_before_anything_is_scored(monkeypatch, capsys):
