@@ -24,7 +24,7 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmark.collect import collect
-from benchmark.contenders import Contender, below, of_cells
+from benchmark.contenders import Contender, below, depends_on, of_cells
 from benchmark.errors import BadInput
 from benchmark.experiment import read
 from benchmark.files import check_endings, write_then_show, write_whole
@@ -75,6 +75,8 @@ def main() -> int:
             frames = comparisons_of(contenders)
         except BadInput as error:
             raise BadInput("; ".join([str(error), *missing])) from error
+        if not Path(arguments.what).is_dir():  # a folder's groups are named by what they depend on
+            missing = [*depends_on([each.facts for each in contenders]), *missing]
         write_then_show(
             arguments.write,
             lambda file: (

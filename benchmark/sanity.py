@@ -104,6 +104,8 @@ def cells_of(overrides: Sequence[str]) -> list[Cell]:
     methods = [method for each in named for method in each.split(",")]
     if not methods:
         raise BadInput("name the methods to check, such as method=gradcam,gradient")
+    if twice := [method for method in methods if methods.count(method) > 1]:
+        raise BadInput(f"method={twice[0]} is named twice")
     return [Cell.open(load(f"method={method}", *others)) for method in methods]
 
 

@@ -81,7 +81,8 @@ def judge(overrides: Sequence[str]) -> Verdict:
     chosen = any(each.startswith("metric=") for each in overrides)
     settings = cell.settings
     left_out = "" if chosen else not_asked(cell.metrics, settings.method, "a constructed one")
-    told = " · ".join([shape, *facts, about])
+    images = number_of(int(lines["n"].max()), "image")
+    told = " · ".join([shape, *facts, images, about])
     return Verdict(lines, findings(lines, WRONG), told, left_out)
 
 

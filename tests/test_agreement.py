@@ -275,8 +275,10 @@ def test_cells_of_an_experiment_that_are_not_done_are_counted_and_named(
     assert "--multirun +experiment=steps" in shown.splitlines()[-1]
     assert "deletion: 4 steps and 8 steps order 2 methods" in shown
     assert "protocol 4 steps: deletion: 4 images" in shown
+    assert "data tiny · model tiny" in shown
     assert told(monkeypatch, *swept, "--write", tmp_path / "a.md") == 0
-    assert f"- {missing}" in (tmp_path / "a.md").read_text()
+    written = (tmp_path / "a.md").read_text()
+    assert f"- {missing}" in written and "- data tiny · model tiny" in written
     assert told(monkeypatch, *swept, "+experiment.only=[Toy,'9 steps','8 steps']") == 2
     said = capsys.readouterr().err
     assert "no two methods were scored" in said

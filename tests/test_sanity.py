@@ -348,6 +348,7 @@ def test_the_command_prints_a_table_and_writes_figure_and_numbers(tmp_path, monk
     ("arguments", "message"),
     [
         (["res=14"], "name the methods to check"),
+        (["method=sobel,gradcam", "method=sobel"], "method=sobel is named twice"),
         (["method=gradcam", "--check", "casc"], "--check=casc is unknown: there are cascading, in"),
         (
             ["method=gradcam", "--write", "a.txt"],

@@ -193,6 +193,7 @@ def test_deletion_and_mass_prefer_the_cause_and_sparseness_does_not_care_where_i
         assert lines.loc[("relevance_gain", rival), "difference"] == pytest.approx(apart, abs=1e-6)
     assert abs(lines.loc[("sparseness", "shifted"), "difference"]) < 0.02
     assert "protocol igos protocol.steps=15" in verdict.caption
+    assert f" · {lines['n'].max()} images · maps blur" in verdict.caption
     text = trust.markdown(verdict)
     assert text.startswith("| prefers the cause to | decoy | shifted | random | blurred |")
     assert "- relevance_mass prefers the cause to every wrong map" in text
