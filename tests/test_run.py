@@ -443,6 +443,7 @@ def test_the_batch_size_changes_no_byte(place, name):
 @pytest.fixture
 def inexact():
     """Torch's switch, off before and after."""
+    torch.use_deterministic_algorithms(mode=False)
     yield
     torch.use_deterministic_algorithms(mode=False)
 

@@ -1,9 +1,11 @@
 """What stands on Weights & Biases, read back from its own files."""
 
+import contextlib
 import json
 import runpy
 import shutil
 import struct
+import time
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +13,7 @@ from types import SimpleNamespace
 import cells
 import pandas as pd
 import pytest
+from google.protobuf.message import DecodeError
 from PIL import Image
 from wandb.proto.wandb_internal_pb2 import Record
 
@@ -39,10 +42,22 @@ def records(folder):
             yield Record.FromString(whole)
 
 
+def complete(folder, seconds=60):
+    """Wait until an offline run has its last record: W&B may write it after it has ended."""
+    deadline = time.monotonic() + seconds
+    while True:
+        with contextlib.suppress(DecodeError):
+            found = list(records(folder))
+            if found and found[-1].WhichOneof("record_type") == "exit":
+                return found
+        assert time.monotonic() < deadline, f"the run in {folder} has no end"
+        time.sleep(0.05)
+
+
 def read_back(folder):
     """Collect an offline run's settings, summary, tables and artifacts."""
     known = SimpleNamespace(config={}, summary={}, tables={}, artifacts={}, run=None)
-    for record in records(folder):
+    for record in complete(folder):
         kind = record.WhichOneof("record_type")
         if kind == "run":
             known.run = record.run
