@@ -75,16 +75,16 @@ def main() -> int:
             frames = comparisons_of(contenders)
         except BadInput as error:
             raise BadInput("; ".join([str(error), *missing])) from error
-        if not Path(arguments.what).is_dir():  # a folder's groups are named by what they depend on
-            missing = [*depends_on([each.facts for each in contenders]), *missing]
+        by_name = not Path(arguments.what).is_dir()  # a folder's groups say what they depend on
+        about = depends_on([each.facts for each in contenders]) if by_name else []
         write_then_show(
             arguments.write,
             lambda file: (
                 _draw(correlations(contenders), file)
                 if file.suffix in PICTURES
-                else write_whole(file, _rendered(frames, file.suffix, missing))
+                else write_whole(file, _rendered(frames, file.suffix, [*about, *missing]))
             ),
-            partial(_show, frames, missing),
+            partial(_show, frames, about, missing),
         )
     except (BadInput, OSError) as error:
         print(f"benchmark.agreement: {error}", file=sys.stderr)
@@ -141,22 +141,24 @@ def _draw(matrices: Mapping[str, pd.DataFrame], file: Path) -> None:
         figure.savefig(file, dpi=150)
 
 
-def _show(frames: Mapping[str, pd.DataFrame], missing: Sequence[str]) -> None:
+def _show(frames: Mapping[str, pd.DataFrame], about: Sequence[str], missing: Sequence[str]) -> None:
     console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
     for name, frame in frames.items():
         console.print(*_screens(frame), Text(f"{name}: {NOTES[name]}", "dim"), "")
     for each in _said(frames):
         console.print(Text(each))
+    for each in about:
+        console.print(Text(each, "dim"), soft_wrap=True)
     for each in missing:
         console.print(Text(each, "red"), soft_wrap=True)
 
 
-def _rendered(frames: Mapping[str, pd.DataFrame], suffix: str, missing: Sequence[str]) -> str:
+def _rendered(frames: Mapping[str, pd.DataFrame], suffix: str, notes: Sequence[str]) -> str:
     if suffix == ".csv":
         return pd.concat([frame.assign(table=name) for name, frame in frames.items()]).to_csv(
             index=False
         )
-    lines = [f"- {each}." for each in _said(frames)] + [f"- {each}" for each in missing] + [""]
+    lines = [f"- {each}." for each in _said(frames)] + [f"- {each}" for each in notes] + [""]
     for name, frame in frames.items():
         for group, part in _by_title(frame):
             shown = _texts(part)
