@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from benchmark.errors import BadInput, UnreadableImage
@@ -28,6 +30,8 @@ __all__ = [
     "UnreadableImage",
 ]
 
+Place = TypeVar("Place", float, NDArray[np.float64])
+
 
 class Truth(NamedTuple):
     """Where the objects of one image are.
@@ -44,8 +48,8 @@ class Truth(NamedTuple):
     mask: Tensor | None = None  # [h, w] bool, of the original image; the label's exact pixels
     difficult: bool = False  # small and not alone: of the pointing game's difficult subset
 
-    def to_original(self, x: float, y: float) -> tuple[float, float]:
-        """Map the centre of network pixel (x, y), counted from 0, to original pixels."""
+    def to_original(self, x: Place, y: Place) -> tuple[Place, Place]:
+        """Map the centres of network pixels (x, y), counted from 0, to original pixels."""
         return (
             (x + 0.5) * self.scale[0] + self.offset[0] - 0.5,
             (y + 0.5) * self.scale[1] + self.offset[1] - 0.5,

@@ -11,7 +11,7 @@ from toys import Constant, Recorder, batch_of, classifier, images_of, no_boxes
 from benchmark.building import build
 from benchmark.config import load
 from benchmark.interfaces import BadInput, Truth
-from metrics.pointing import Pointing
+from metrics.pointing import Pointing, Ties
 
 SIZE = 32
 
@@ -31,11 +31,11 @@ def peak(column, row, size=SIZE):
     return heatmap
 
 
-def hit(heatmap, where, tolerance=0.0, target=0, *, difficult=False, label=None):
+def hit(heatmap, where, tolerance=0.0, target=0, *, difficult=False, label=None, ties=Ties.first):
     batch = batch_of(images_of(1, SIZE), targets=target, truths=[where])
     if label is not None:
         batch = batch._replace(labels=torch.tensor([label]))
-    scores = Pointing(tolerance, difficult)(classifier(Constant(0.5)), batch, heatmap)
+    scores = Pointing(tolerance, difficult, ties)(classifier(Constant(0.5)), batch, heatmap)
     assert scores.values.dtype == torch.float64
     assert scores.curves == {}
     return float(scores.values[0])
@@ -166,6 +166,37 @@ def test_the_classifier_is_not_asked():
     model = classifier(Constant(0.5), kind=Recorder)
     Pointing(0.0, False)(model, batch_of(images_of(1), truths=[truth((0, 0, 9, 9))]), peak(5, 5))
     assert model.calls == []
+
+
+def test_of_equal_maxima_all_count_where_that_is_asked_for():
+    heatmap = peak(3, 3) + peak(20, 20) + peak(21, 20) + peak(30, 30)
+    assert hit(heatmap, truth((20, 20, 25, 25)), ties=Ties.first) == 0
+    assert hit(heatmap, truth((20, 20, 25, 25)), ties=Ties.mean) == 0.5
+    assert hit(heatmap, truth((20, 20, 25, 25)), 2.0, ties=Ties.mean) == 0.5
+    assert hit(heatmap, truth((0, 0, 3, 3)), ties=Ties.first) == 1
+    assert hit(heatmap, truth((0, 0, 3, 3)), ties=Ties.mean) == 0.25
+    assert hit(heatmap * 0.5, truth((0, 0, 3, 3), (20, 20, 20, 20)), ties=Ties.mean) == 0.5
+
+
+def test_a_heatmap_that_says_nothing_has_the_share_of_the_image_that_the_object_fills():
+    flat = torch.zeros(1, SIZE, SIZE)
+    assert hit(flat, truth((8, 0, 15, 31)), ties=Ties.mean) == 0.25
+    masked = torch.zeros(SIZE, SIZE, dtype=torch.bool)
+    masked[4:8] = True
+    where = truth(mask=masked)
+    assert hit(flat, where, label=0, ties=Ties.mean) == 0.125
+    # Closer than two pixels: one row more on each side.
+    assert hit(flat, where, 2.0, label=0, ties=Ties.mean) == 6 / SIZE
+
+
+@given(st.lists(st.integers(0, SIZE * SIZE - 1), min_size=1, max_size=20, unique=True))
+def test_the_mean_is_that_of_the_maxima_one_by_one(places):
+    where = truth((4, 8, 20, 16), (25, 25, 30, 31))
+    heatmap = torch.zeros(1, SIZE, SIZE)
+    heatmap.view(-1)[places] = 1.0
+    alone = [hit(peak(place % SIZE, place // SIZE), where, 3.0) for place in places]
+    assert hit(heatmap, where, 3.0, ties=Ties.mean) == pytest.approx(sum(alone) / len(alone))
+    assert hit(heatmap, where, 3.0) == alone[places.index(min(places))]
 
 
 def test_a_tolerance_below_zero_is_refused():
