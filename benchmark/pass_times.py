@@ -43,6 +43,40 @@ class Best(NamedTuple):
     both_batch: int
 
 
+class Bare:
+    """A classifier's network alone, on what the classifier gives it.
+
+    Its input is normalised and laid out before, and without rows that pad. Where the classifier
+    computes in half precision by autocast, the weights are in that precision, converted once and
+    not in every pass.
+    """
+
+    def __init__(self, model: ImageClassifier, images: Tensor) -> None:
+        """Take images [N, 3, H, W] in [0, 1], again from the first where a pass is larger."""
+        self.model, self._images = model, images
+        dtype = _shown(model, images[:1]).dtype
+        self.network = (
+            model.network if dtype == torch.float32 else copy.deepcopy(model.network).to(dtype)
+        )
+
+    def images(self, batch: int) -> Tensor:
+        """So many images [batch, 3, H, W]."""
+        return self._images[torch.arange(batch, device=self._images.device) % len(self._images)]
+
+    def time(self, batch: int, repeats: int, series: float) -> PassTime:
+        """Time passes of one size; ``repeats`` and ``series`` as in ``by_size``."""
+        shown = _shown(self.model, self.images(batch))
+        with allowed(on=self.model.precision is Precision.tf32):
+            return _timed(self.model, self.network, shown, repeats, series)
+
+    def at_best(self, limit: Best, series: float) -> PassTime:
+        """Time one series of passes each way, in the sizes that were found to be the best."""
+        forward = self.time(limit.forward_batch, 1, series)
+        if limit.both_batch == limit.forward_batch:
+            return forward
+        return PassTime(forward.forward, self.time(limit.both_batch, 1, series).both)
+
+
 def of_classifier(
     model: ImageClassifier, images: Tensor, repeats: int, series: float = 0.0
 ) -> PassTime:
@@ -67,10 +101,6 @@ def by_size(
 ) -> Iterator[Size]:
     """Time passes of every size; larger ones than fit into a GPU's memory are left out.
 
-    The bare network is given what the classifier gives it, normalised and laid out before, and
-    without rows that pad. Where the classifier computes in half precision by autocast, the bare
-    network's weights are in that precision, converted once and not in every pass.
-
     Args:
         model: the classifier.
         images: [N, 3, H, W] in [0, 1], taken again where a pass is larger.
@@ -79,17 +109,13 @@ def by_size(
         series: about how many seconds of passes follow each other, as they do in a method, at least
             one pass; how many these are is reckoned from the pass before.
     """
-    network: nn.Module | None = None
+    bare = Bare(model, images)
     for batch in sorted(batches):
-        several = images[torch.arange(batch, device=images.device) % len(images)]
         try:
-            shown = _shown(model, several)
-            if network is None:
-                network = _in_precision(model.network, shown.dtype)
             yield Size(
                 batch,
-                classifier=of_classifier(model, several, repeats, series),
-                bare=_bare(model, network, shown, repeats, series),
+                classifier=of_classifier(model, bare.images(batch), repeats, series),
+                bare=bare.time(batch, repeats, series),
             )
         except torch.OutOfMemoryError:
             if batch == min(batches):
@@ -102,13 +128,6 @@ def best(sizes: Sequence[Size]) -> Best:
     forward = min(sizes, key=lambda size: size.bare.forward)
     both = min(sizes, key=lambda size: size.bare.both)
     return Best(PassTime(forward.bare.forward, both.bare.both), forward.batch, both.batch)
-
-
-def _bare(
-    model: ImageClassifier, network: nn.Module, images: Tensor, repeats: int, series: float
-) -> PassTime:
-    with allowed(on=model.precision is Precision.tf32):
-        return _timed(model, network, images, repeats, series)
 
 
 def _timed(
@@ -167,9 +186,3 @@ def _shown(model: ImageClassifier, images: Tensor) -> Tensor:
     finally:
         watch.remove()
     return caught[0][: len(images)]
-
-
-def _in_precision(network: nn.Module, dtype: torch.dtype) -> nn.Module:
-    if dtype == torch.float32:
-        return network
-    return copy.deepcopy(network).to(dtype)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import cycle, islice
-from typing import Any
+from statistics import fmean
+from typing import Any, NamedTuple
 
 import torch
 from omegaconf import DictConfig
@@ -77,23 +78,36 @@ def time_calls(
         ``seconds`` per image of every batch but the first, which warms up; over these the mean
         ``forward_passes`` and ``backward_passes`` per image; ``memory``, the most bytes in use.
     """
-    size, count = len(batches[0].ids), len(batches) - 1
-    seconds, passes = [], []
     return_freed_memory()
     reset_peak_memory(model)
-    for each in batches:
-        model.begin_count(size)
-        started = clock(model)
-        call(model, each)
-        seconds.append((clock(model) - started) / size)
-        passes.append((float(model.forward_passes.sum()), float(model.backward_passes.sum())))
-    forward, backward = (sum(each) / size / count for each in zip(*passes[1:], strict=True))
+    _, *calls = [time_call(model, call, each) for each in batches]
     return {
-        "seconds": seconds[1:],
-        "forward_passes": forward,
-        "backward_passes": backward,
+        "seconds": [each.seconds for each in calls],
+        "forward_passes": fmean(each.forward_passes for each in calls),
+        "backward_passes": fmean(each.backward_passes for each in calls),
         "memory": peak_memory(model),
     }
+
+
+class Call(NamedTuple):
+    """What a method or a metric took with one batch, per image."""
+
+    seconds: float
+    forward_passes: float
+    backward_passes: float
+
+
+def time_call(
+    model: ImageClassifier, call: Callable[[ImageClassifier, Batch], object], batch: Batch
+) -> Call:
+    """Time one call, the device told to finish before and after."""
+    size = len(batch.ids)
+    model.begin_count(size)
+    started = clock(model)
+    call(model, batch)
+    seconds = clock(model) - started
+    passes = (float(each.sum()) for each in (model.forward_passes, model.backward_passes))
+    return Call(*(each / size for each in (seconds, *passes)))
 
 
 def measure(settings: Settings, done: Callable[[str], None]) -> tuple[RunFolder, dict[str, Any]]:

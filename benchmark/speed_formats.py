@@ -25,9 +25,9 @@ LIMIT = (
     "and of the network alone, its weights in the pass's precision; backward: to the image"
 )
 EFFICIENCY = (
-    "passes: forward + backward, per image; limit: these, each the fastest of the network alone, "
-    "in series of passes; "
-    "efficiency: limit / seconds, above 1 where a method's passes do not lead back to the image; "
+    "passes: forward + backward, per image; limit: these, each as long as the network's alone in "
+    "series of passes right before and after, of its best size; efficiency: limit / seconds, where "
+    "it is the middle one of the calls, above 1 where passes do not lead back to the image; "
     "memory: at most in use; on a CPU that is not under Linux by the process so far"
 )
 PASSES_APART = "passes are left out: the checkouts time them in different ways"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import cycle, islice
+from itertools import cycle, islice, pairwise
+from statistics import fmean
 from typing import Any, NamedTuple
 
 import torch
@@ -15,12 +16,14 @@ from benchmark.building import build
 from benchmark.calibration import calibrate
 from benchmark.cell import Cell
 from benchmark.config import Settings, load
+from benchmark.devices import peak_memory, reset_peak_memory
 from benchmark.interfaces import BadInput, Batch
 from benchmark.known_curves import score_all
+from benchmark.memory import return_freed_memory
 from benchmark.model_sources import RANDOM
 from benchmark.models import ImageClassifier
-from benchmark.pass_times import Best, Size, best, by_size
-from benchmark.runtime import time_calls
+from benchmark.pass_times import Bare, PassTime, Size, best, by_size
+from benchmark.runtime import time_call
 
 LONGEST_SERIES = 600.0  # seconds
 SHARED = ("model", "dataset", "device", "attack", "target", "seed")  # by all that is timed
@@ -33,8 +36,8 @@ class Line(NamedTuple):
     images: int  # in the timed batch
     forward_passes: float  # per image
     backward_passes: float
-    limit: float  # seconds per image of these passes, each as fast as the bare network's fastest
-    seconds: float  # per image, of the fastest call
+    limit: float  # seconds per image of these passes, each as the bare network's around the call
+    seconds: float  # per image, of the call of middle efficiency
     memory: int  # bytes at most in use
 
     @property
@@ -68,7 +71,7 @@ class Timing:
     series: float  # seconds of passes one after the other, as a method makes them
     methods: list[str]  # each a name and the overrides that hold for it alone
     metrics: list[str]  # timed together, each curve made once
-    timed: int  # calls of each method, and of the metrics
+    timed: int  # calls of each method, and of the metrics; the one of middle efficiency counts
     rounds: int  # of a comparison with another checkout
 
     def __post_init__(self) -> None:
@@ -118,7 +121,9 @@ class Timing:
             for size in by_size(cell.model, batch.images, self.batches, self.repeats, self.series):
                 sizes[precision].append(size)
                 done(f"{precision}, passes of {size.batch}: {size.bare.both:.3g} s/image")
-        lines = self._lines(cell, batch, methods, best(sizes[own]), done)
+        bare = Bare(cell.model, batch.images)
+        limit = partial(bare.at_best, best(sizes[own]), self.series)
+        lines = self._lines(cell, batch, methods, limit, done)
         return Speeds(sizes, lines, calibrated, cell, self)
 
     def _lines(
@@ -126,7 +131,7 @@ class Timing:
         cell: Cell,
         batch: Batch,
         methods: dict[str, Settings],
-        limit: Best,
+        limit: Callable[[], PassTime],
         done: Callable[[str], None],
     ) -> list[Line]:
         lines = []
@@ -150,24 +155,38 @@ class Timing:
         model: ImageClassifier,
         call: Callable[[ImageClassifier, Batch], object],
         batch: Batch,
-        limit: Best,
+        limit: Callable[[], PassTime],
     ) -> Line:
+        """Time calls, and the bare network before and after each: machines change their pace."""
+        return_freed_memory()
+        reset_peak_memory(model)
         try:
-            found = time_calls(model, call, [batch] * (self.timed + 1))
+            time_call(model, call, batch)  # warms up
+            memory = peak_memory(model)
+            around, calls = [limit()], []
+            for _ in range(self.timed):
+                calls.append(time_call(model, call, batch))
+                around.append(limit())
         except torch.cuda.OutOfMemoryError as error:
             raise BadInput(
                 f"{what}: {len(batch.ids)} images at once do not fit into memory: lower batch_size"
             ) from error
-        forward, backward = found["forward_passes"], found["backward_passes"]
-        return Line(
-            what,
-            images=len(batch.ids),
-            forward_passes=forward,
-            backward_passes=backward,
-            limit=forward * limit.time.forward + backward * limit.time.backward,
-            seconds=min(found["seconds"]),
-            memory=found["memory"],
-        )
+        lines = [
+            Line(
+                what,
+                images=len(batch.ids),
+                forward_passes=each.forward_passes,
+                backward_passes=each.backward_passes,
+                limit=fmean(
+                    each.forward_passes * alone.forward + each.backward_passes * alone.backward
+                    for alone in beside
+                ),
+                seconds=each.seconds,
+                memory=memory,
+            )
+            for each, beside in zip(calls, pairwise(around), strict=True)
+        ]
+        return sorted(lines, key=lambda line: line.efficiency)[(len(lines) - 1) // 2]
 
 
 def _settings_of(line: str, overrides: Sequence[str], shared: Settings) -> Settings:

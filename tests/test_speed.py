@@ -81,7 +81,7 @@ def test_the_bare_network_is_shown_normalised_images_without_rows_that_pad():
         assert torch.equal(given, expected)
         assert given.is_contiguous(memory_format=torch.channels_last)
     assert [leads_back for _, _, leads_back in bare] == [False] * 3 + [True] * 3
-    assert {len(given) for given, _, _ in shown[:-6]} == {8}  # of a classifier: multiples of four
+    assert {len(given) for given, _, _ in shown[:-6]} == {4, 8}  # of a classifier
 
 
 def test_in_half_precision_the_bare_network_has_weights_of_it_and_the_classifier_keeps_its_own():
@@ -185,18 +185,29 @@ def test_random_weights_are_calibrated_and_others_are_not(command, place, capsys
 
 
 def test_efficiency_is_what_the_passes_would_take_over_what_is_taken(command, place, monkeypatch):
-    """One pass with the way back: .5 s forward and 1.5 s back, in 5 s."""
+    """One pass with the way back, between one of 1 s and one of 3 s: in 5 s; the last is lucky."""
     now = {"time": 0.0}
     explain = cells.Toy.__call__
+    takes = iter([9, 8, 5, 2])  # seconds an image; the first warms up
 
     def slow(self, model, batch):
-        now["time"] += 5 * len(batch.ids)
+        now["time"] += next(takes) * len(batch.ids)
         return explain(self, model, batch)
+
+    limits = iter([PassTime(0.2, 1), PassTime(0.2, 1), PassTime(0.4, 3), PassTime(0.4, 3)])
+    asked = []
+
+    def at_best(self, limit, series):
+        asked.append((limit.forward_batch, limit.both_batch, series))
+        return next(limits)
 
     monkeypatch.setattr(cells.Toy, "__call__", slow)
     monkeypatch.setattr(runtime, "clock", lambda _: now["time"])
     monkeypatch.setattr(speed_run, "by_size", lambda *_: iter([size(4, 0.5, 3), size(8, 0.7, 2)]))
-    assert command("speed.methods=[toy]", "speed.metrics=[]", "--write", "found.json") == 0
+    monkeypatch.setattr(pass_times.Bare, "at_best", at_best)
+    given = ("speed.methods=[toy]", "speed.metrics=[]", "speed.timed=3")
+    assert command(*given, "--write", "found.json") == 0
+    assert asked == [(4, 8, 0.001)] * 4
     (line,) = json.loads((place / "found.json").read_text())["lines"]
     assert (line["forward_passes"], line["backward_passes"]) == (1, 1)
     assert (line["limit"], line["seconds"], line["efficiency"]) == (2.0, 5.0, 0.4)
