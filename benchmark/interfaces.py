@@ -30,7 +30,7 @@ __all__ = [
     "UnreadableImage",
 ]
 
-Place = TypeVar("Place", float, NDArray[np.float64])
+_Place = TypeVar("_Place", float, NDArray[np.float64])
 
 
 class Truth(NamedTuple):
@@ -48,7 +48,7 @@ class Truth(NamedTuple):
     mask: Tensor | None = None  # [h, w] bool, of the original image; the label's exact pixels
     difficult: bool = False  # small and not alone: of the pointing game's difficult subset
 
-    def to_original(self, x: Place, y: Place) -> tuple[Place, Place]:
+    def to_original(self, x: _Place, y: _Place) -> tuple[_Place, _Place]:
         """Map the centres of network pixels (x, y), counted from 0, to original pixels."""
         return (
             (x + 0.5) * self.scale[0] + self.offset[0] - 0.5,

@@ -36,7 +36,7 @@ class Size(NamedTuple):
 
 
 class Best(NamedTuple):
-    """The limit: the bare network's fastest series, each way in the batch that suits it best."""
+    """The bare network's fastest series, each way in the batch that suits it best."""
 
     time: PassTime
     forward_batch: int
@@ -66,15 +66,25 @@ class Bare:
     def time(self, batch: int, repeats: int, series: float) -> PassTime:
         """Time passes of one size; ``repeats`` and ``series`` as in ``by_size``."""
         shown = _shown(self.model, self.images(batch))
-        with allowed(on=self.model.precision is Precision.tf32):
-            return _timed(self.model, self.network, shown, repeats, series)
+        return PassTime(
+            forward=self._seconds(shown, repeats, series, back=False),
+            both=self._seconds(shown, repeats, series, back=True),
+        )
 
-    def at_best(self, limit: Best, series: float) -> PassTime:
-        """Time one series of passes each way, in the sizes that were found to be the best."""
-        forward = self.time(limit.forward_batch, 1, series)
-        if limit.both_batch == limit.forward_batch:
-            return forward
-        return PassTime(forward.forward, self.time(limit.both_batch, 1, series).both)
+    def at_best(self, sizes: Best, series: float) -> PassTime:
+        """Time one series of passes each way, each of the size that suits it best."""
+        forward, both = (
+            _shown(self.model, self.images(each))
+            for each in (sizes.forward_batch, sizes.both_batch)
+        )
+        return PassTime(
+            forward=self._seconds(forward, 1, series, back=False),
+            both=self._seconds(both, 1, series, back=True),
+        )
+
+    def _seconds(self, shown: Tensor, repeats: int, series: float, *, back: bool) -> float:
+        with allowed(on=self.model.precision is Precision.tf32):
+            return _fastest(self.model, self.network, shown, repeats, series, back=back)
 
 
 def of_classifier(
@@ -93,7 +103,10 @@ def of_classifier(
         model.begin_count(len(images))
         return model(images)
 
-    return _timed(model, passed, images, repeats, series)
+    return PassTime(
+        forward=_fastest(model, passed, images, repeats, series, back=False),
+        both=_fastest(model, passed, images, repeats, series, back=True),
+    )
 
 
 def by_size(
@@ -130,39 +143,30 @@ def best(sizes: Sequence[Size]) -> Best:
     return Best(PassTime(forward.bare.forward, both.bare.both), forward.batch, both.batch)
 
 
-def _timed(
-    model: ImageClassifier,
-    passed: Callable[[Tensor], Tensor],
-    images: Tensor,
-    repeats: int,
-    series: float,
-) -> PassTime:
-    with torch.no_grad():
-        forward = _fastest(model, passed, images, repeats, series)
-    both = _fastest(model, passed, images.clone().requires_grad_(), repeats, series)
-    return PassTime(forward / len(images), both / len(images))
-
-
 def _fastest(
     model: ImageClassifier,
     passed: Callable[[Tensor], Tensor],
     images: Tensor,
     repeats: int,
     series: float,
+    *,
+    back: bool,
 ) -> float:
-    """Seconds of a pass in the fastest of some series, after one that warms up."""
+    """Seconds per image of a pass in the fastest of some series, after one that warms up."""
+    images = images.clone().requires_grad_(back)
 
     def seconds(passes: int) -> float:
         started = clock(model)
         for _ in range(passes):
             logits = passed(images)
-            if logits.requires_grad:
+            if back:
                 torch.autograd.grad(logits.sum(), images)
         return (clock(model) - started) / passes
 
-    seconds(1)
-    count = max(1, math.ceil(series / seconds(1))) if series else 1
-    return min(seconds(count) for _ in range(repeats))
+    with torch.set_grad_enabled(back):
+        seconds(1)
+        count = max(1, math.ceil(series / seconds(1))) if series else 1
+        return min(seconds(count) for _ in range(repeats)) / len(images)
 
 
 def _shown(model: ImageClassifier, images: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from benchmark.captions import caption
 from benchmark.devices import device_name
 from benchmark.identity import environment
 from benchmark.pass_times import best
-from benchmark.speed_run import Speeds
+from benchmark.speed_run import Line, Speeds
 
 Document = dict[str, Any]  # as in the JSON file: every number, and what it was measured with
 
@@ -28,10 +28,13 @@ EFFICIENCY = (
     "passes: forward + backward, per image; limit: these, each as long as the network's alone in "
     "series of passes right before and after, of its best size; efficiency: limit / seconds, where "
     "it is the middle one of the calls, above 1 where passes do not lead back to the image; "
-    "memory: at most in use; on a CPU that is not under Linux by the process so far"
+    "memory: at most in use in the call that warms up; on a CPU that is not under Linux by the "
+    "process so far"
 )
 PASSES_APART = "passes are left out: the checkouts time them in different ways"
-RATIOS = "seconds per image, medians over rounds; below 1 is faster here than there"
+RATIOS = (
+    "seconds per image, of the fastest call, medians over rounds; below 1 is faster here than there"
+)
 
 
 class Shown(NamedTuple):
@@ -77,25 +80,49 @@ def document(speeds: Speeds) -> Document:
             }
             for precision, limit in ((name, best(sizes)) for name, sizes in speeds.sizes.items())
         },
-        "lines": [
+        "lines": [_line(line) for line in speeds.lines],
+    }
+
+
+def _line(line: Line) -> Document:
+    middle = line.middle
+    return {
+        "what": line.what,
+        "images": line.images,
+        "forward_passes": middle.call.forward_passes,
+        "backward_passes": middle.call.backward_passes,
+        "limit": middle.limit,
+        "seconds": middle.call.seconds,
+        "efficiency": middle.efficiency,
+        "images_per_second": 1 / middle.call.seconds,
+        "fastest": line.fastest,
+        "memory": line.memory,
+        "calls": [
             {
-                **line._asdict(),
-                "efficiency": line.efficiency,
-                "images_per_second": 1 / line.seconds,
+                "seconds": each.call.seconds,
+                "forward_alone": each.alone.forward,
+                "both_alone": each.alone.both,
             }
-            for line in speeds.lines
+            for each in line.calls
         ],
     }
 
 
 def timed_alike(one: Document, other: Document) -> bool:
     """Whether passes were timed in the same way: before there were series, single ones were."""
-    return bool(one.get("timing") == other.get("timing"))
+    kept = [
+        {name: found.get("timing", {}).get(name) for name in ("repeats", "series")}
+        for found in (one, other)
+    ]
+    return bool(kept[0] == kept[1])
 
 
 def seconds_of(found: Document, *, passes: bool = True) -> dict[str, float]:
-    """Name what can be compared with another checkout's, seconds per image: passes, and lines."""
-    lines = {line["what"]: line["seconds"] for line in found["lines"]}
+    """Name what can be compared with another checkout's, seconds per image: passes, and lines.
+
+    Of a line the fastest call, which is all that earlier checkouts wrote.
+    """
+    lines = {line["what"]: line.get("fastest", line["seconds"]) for line in found["lines"]}
     if not passes:
         return lines
     own = [each for each in found["passes"] if each["precision"] == found["precision"]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import cycle, islice, pairwise
+from itertools import cycle, islice
 from statistics import fmean
 from typing import Any, NamedTuple
 
@@ -23,10 +23,28 @@ from benchmark.memory import return_freed_memory
 from benchmark.model_sources import RANDOM
 from benchmark.models import ImageClassifier
 from benchmark.pass_times import Bare, PassTime, Size, best, by_size
-from benchmark.runtime import time_call
+from benchmark.runtime import Call, time_call
 
 LONGEST_SERIES = 600.0  # seconds
 SHARED = ("model", "dataset", "device", "attack", "target", "seed")  # by all that is timed
+
+
+class Timed(NamedTuple):
+    """One call of a method or of metrics, and passes of the network alone right beside it."""
+
+    call: Call
+    alone: PassTime  # the mean of the series before the call and that after it
+
+    @property
+    def limit(self) -> float:
+        """Seconds per image that the call's passes alone would take."""
+        forward, backward = self.call.forward_passes, self.call.backward_passes
+        return forward * self.alone.forward + backward * self.alone.backward
+
+    @property
+    def efficiency(self) -> float:
+        """The share of the time that the passes alone would take; 1 = nothing costs but these."""
+        return self.limit / self.call.seconds
 
 
 class Line(NamedTuple):
@@ -34,16 +52,18 @@ class Line(NamedTuple):
 
     what: str
     images: int  # in the timed batch
-    forward_passes: float  # per image
-    backward_passes: float
-    limit: float  # seconds per image of these passes, each as the bare network's around the call
-    seconds: float  # per image, of the call of middle efficiency
-    memory: int  # bytes at most in use
+    memory: int  # bytes at most in use, in the call that warms up
+    calls: list[Timed]
 
     @property
-    def efficiency(self) -> float:
-        """The share of the time that the passes alone would take; 1 = nothing costs but these."""
-        return self.limit / self.seconds
+    def middle(self) -> Timed:
+        """The call of middle efficiency; of two in the middle the lower."""
+        return sorted(self.calls, key=lambda each: each.efficiency)[(len(self.calls) - 1) // 2]
+
+    @property
+    def fastest(self) -> float:
+        """Seconds per image of the fastest call."""
+        return min(each.call.seconds for each in self.calls)
 
 
 class Speeds(NamedTuple):
@@ -121,8 +141,11 @@ class Timing:
             for size in by_size(cell.model, batch.images, self.batches, self.repeats, self.series):
                 sizes[precision].append(size)
                 done(f"{precision}, passes of {size.batch}: {size.bare.both:.3g} s/image")
-        bare = Bare(cell.model, batch.images)
-        limit = partial(bare.at_best, best(sizes[own]), self.series)
+        sizes_of_limit = best(sizes[own])
+
+        def limit() -> PassTime:  # made anew: the network's copy would take memory from the calls
+            return Bare(cell.model, batch.images).at_best(sizes_of_limit, self.series)
+
         lines = self._lines(cell, batch, methods, limit, done)
         return Speeds(sizes, lines, calibrated, cell, self)
 
@@ -158,35 +181,27 @@ class Timing:
         limit: Callable[[], PassTime],
     ) -> Line:
         """Time calls, and the bare network before and after each: machines change their pace."""
+
+        def timed() -> Call:
+            try:
+                return time_call(model, call, batch)
+            except torch.cuda.OutOfMemoryError as error:
+                raise BadInput(
+                    f"{what}: {len(batch.ids)} images at once do not fit into memory: "
+                    "lower batch_size"
+                ) from error
+
         return_freed_memory()
         reset_peak_memory(model)
-        try:
-            time_call(model, call, batch)  # warms up
-            memory = peak_memory(model)
-            around, calls = [limit()], []
-            for _ in range(self.timed):
-                calls.append(time_call(model, call, batch))
-                around.append(limit())
-        except torch.cuda.OutOfMemoryError as error:
-            raise BadInput(
-                f"{what}: {len(batch.ids)} images at once do not fit into memory: lower batch_size"
-            ) from error
-        lines = [
-            Line(
-                what,
-                images=len(batch.ids),
-                forward_passes=each.forward_passes,
-                backward_passes=each.backward_passes,
-                limit=fmean(
-                    each.forward_passes * alone.forward + each.backward_passes * alone.backward
-                    for alone in beside
-                ),
-                seconds=each.seconds,
-                memory=memory,
-            )
-            for each, beside in zip(calls, pairwise(around), strict=True)
-        ]
-        return sorted(lines, key=lambda line: line.efficiency)[(len(lines) - 1) // 2]
+        timed()  # warms up
+        memory = peak_memory(model)
+        calls, before = [], limit()
+        for _ in range(self.timed):
+            found, after = timed(), limit()
+            alone = PassTime(*(fmean(each) for each in zip(before, after, strict=True)))
+            calls.append(Timed(found, alone))
+            before = after
+        return Line(what, len(batch.ids), memory, calls)
 
 
 def _settings_of(line: str, overrides: Sequence[str], shared: Settings) -> Settings:

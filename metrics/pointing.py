@@ -9,13 +9,14 @@ from enum import Enum
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt
+from scipy.spatial import KDTree
 from torch import Tensor
 
 from benchmark.images import upsample
 from benchmark.interfaces import BadInput, Batch, Classifier, Scores, Truth
 
-Places = NDArray[np.int64]  # pixels of the original image, one coordinate of each point
+Places = NDArray[np.int64]  # one coordinate of each point, in pixels of the original image
+EQUAL = 1e-6  # maxima are, whose difference is this share of the largest magnitude
 
 
 class Ties(Enum):
@@ -30,7 +31,8 @@ class Pointing:
     """1 where the maximum lies on an object of the target class, 0 where it does not.
 
     Objects are boxes, or where a data set has none, the mask of the label's exact pixels. Of equal
-    maxima the first favours objects above and on the left; the mean over them favours none.
+    maxima the first favours objects above and on the left; the mean over them favours none, and may
+    lie between 0 and 1.
     """
 
     tolerance: float  # pixels of the original image; how far outside still hits, exclusive
@@ -45,6 +47,8 @@ class Pointing:
     def __call__(self, model: Classifier, batch: Batch, heatmaps: Tensor) -> Scores:
         """Score heatmaps [B, r, r], in [0, 1]; NaN where it is not known where the target is."""
         del model
+        if not heatmaps.isfinite().all():
+            raise BadInput("pointing needs heatmaps without NaN and infinity")
         size = batch.images.shape[-1]
         large = upsample(heatmaps[:, None], size).flatten(1)
         labels, targets = batch.labels.tolist(), batch.targets.tolist()
@@ -56,17 +60,21 @@ class Pointing:
         ]
         return Scores(torch.tensor(hits, dtype=torch.float64), {})
 
-    def _maxima(self, values: Tensor) -> Places:
-        maxima = (values == values.max()).nonzero()[:, 0].cpu().numpy()
-        return maxima[:1] if self.ties is Ties.first else maxima
+    def _maxima(self, values: Tensor) -> NDArray[np.int64]:
+        """Places in an enlarged heatmap [H * W]."""
+        if self.ties is Ties.first:
+            return np.array([int(values.argmax())])
+        # Enlarging rounds, also between cells that are equal.
+        rounding = EQUAL * values.abs().max()
+        return (values >= values.max() - rounding).nonzero()[:, 0].cpu().numpy()
 
     def _hit(
         self,
         truth: Truth,
         target: int,
         is_label: bool,
-        rows: Places,
-        columns: Places,
+        rows: NDArray[np.int64],
+        columns: NDArray[np.int64],
     ) -> float:
         if self.difficult and not truth.difficult:
             return math.nan
@@ -92,10 +100,11 @@ def _distances_to_box(x: Places, y: Places, box: list[float]) -> NDArray[np.floa
 
 def _distances_to_mask(x: Places, y: Places, mask: Tensor) -> NDArray[np.float64]:
     """Pixels from each (x, y) to the nearest pixel of a mask [h, w]; infinite where it has none."""
-    pixels = mask.numpy()
-    if not pixels.any():
+    pixels = mask.nonzero().cpu().numpy()
+    if not len(pixels):
         return np.full(len(x), math.inf)
-    if pixels[y, x].all():  # spares most images the transform, ten milliseconds
-        return np.zeros(len(x))
-    distances: NDArray[np.float64] = distance_transform_edt(~pixels)[y, x]
+    if len(x) == 1:  # faster than a tree
+        squares = np.square(pixels - [y[0], x[0]]).sum(axis=1)
+        return np.full(1, math.sqrt(squares.min()))
+    distances: NDArray[np.float64] = KDTree(pixels).query(np.stack([y, x], axis=1))[0]
     return distances

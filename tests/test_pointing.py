@@ -31,8 +31,11 @@ def peak(column, row, size=SIZE):
     return heatmap
 
 
-def hit(heatmap, where, tolerance=0.0, target=0, *, difficult=False, label=None, ties=Ties.first):
-    batch = batch_of(images_of(1, SIZE), targets=target, truths=[where])
+def hit(
+    heatmap, where, tolerance=0.0, target=0, *,
+    difficult=False, label=None, ties=Ties.first, size=SIZE,
+):  # fmt: skip
+    batch = batch_of(images_of(1, size), targets=target, truths=[where])
     if label is not None:
         batch = batch._replace(labels=torch.tensor([label]))
     scores = Pointing(tolerance, difficult, ties)(classifier(Constant(0.5)), batch, heatmap)
@@ -189,6 +192,24 @@ def test_a_heatmap_that_says_nothing_has_the_share_of_the_image_that_the_object_
     assert hit(flat, where, 2.0, label=0, ties=Ties.mean) == 6 / SIZE
 
 
+@pytest.mark.parametrize("cells", [2, 5, 7, 28])
+@pytest.mark.parametrize("value", [0.3, -0.7, 1.0])
+def test_equal_cells_are_equal_maxima_though_enlarging_rounds(cells, value):
+    size = 224
+    flat = torch.full((1, cells, cells), value)
+    assert hit(flat, truth((0, 0, 55, 223)), ties=Ties.mean, size=size) == 0.25
+    half = flat.clone()
+    half[:, :, cells // 2 :] -= 0.1
+    edge = (cells // 2 - 1) * (size - 1) // (cells - 1)  # the last column that is as high
+    assert hit(half, truth((0, 0, edge, 111)), ties=Ties.mean, size=size) == 0.5
+
+
+@pytest.mark.parametrize("ties", Ties)
+def test_heatmaps_that_are_not_finite_are_refused(ties):
+    with pytest.raises(BadInput, match="without NaN and infinity"):
+        hit(torch.full((1, 7, 7), math.nan), truth((0, 0, 5, 5)), ties=ties)
+
+
 @given(st.lists(st.integers(0, SIZE * SIZE - 1), min_size=1, max_size=20, unique=True))
 def test_the_mean_is_that_of_the_maxima_one_by_one(places):
     where = truth((4, 8, 20, 16), (25, 25, 30, 31))
@@ -264,6 +285,15 @@ def test_a_mask_is_hit_where_a_disc_around_the_point_meets_it(column, row, seed)
     x, y = math.floor((column + 0.5) * 60 / SIZE), math.floor((row + 0.5) * 40 / SIZE)
     near = (torch.arange(40)[:, None] - y) ** 2 + (torch.arange(60) - x) ** 2 < 15**2
     assert hit(peak(column, row), where, 15.0) == float((near & mask).any())
+
+
+@pytest.mark.parametrize(("column", "expected"), [(3, 0), (15, 1)])
+def test_a_point_outside_a_masks_image_is_as_far_as_it_is(column, expected):
+    """Original columns -5 + 3 = -2, 29 pixels away, and 10: of a heatmap that is larger."""
+    where = masked((27, 27), size=(28, 28), offset=(-5.0, 10.0))
+    assert hit(peak(column, 3), where, 23.0) == expected
+    twice = peak(column, 3) + peak(column, 4)
+    assert hit(twice, where, 23.0, ties=Ties.mean) == expected
 
 
 def test_an_empty_mask_cannot_be_hit_and_no_mask_has_no_value():

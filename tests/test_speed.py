@@ -1,5 +1,6 @@
 """How near to its limit the benchmark runs: what is timed, what the limit is, what is written."""
 
+import gc
 import json
 from types import SimpleNamespace
 
@@ -10,11 +11,13 @@ import torch
 from torch.nn import functional
 from toys import Smooth, Tiny, classifier, images_of
 
-from benchmark import alternation, pass_times, runtime, speed, speed_run
+from benchmark import alternation, pass_times, runtime, speed, speed_formats, speed_run
 from benchmark.calibration import calibrate
 from benchmark.errors import BadInput
 from benchmark.models import Precision
-from benchmark.pass_times import PassTime, Size, best, by_size
+from benchmark.pass_times import Bare, Best, PassTime, Size, best, by_size
+from benchmark.runtime import Call
+from benchmark.speed_run import Line, Timed
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
 
@@ -185,20 +188,20 @@ def test_random_weights_are_calibrated_and_others_are_not(command, place, capsys
 
 
 def test_efficiency_is_what_the_passes_would_take_over_what_is_taken(command, place, monkeypatch):
-    """One pass with the way back, between one of 1 s and one of 3 s: in 5 s; the last is lucky."""
+    """One pass with the way back; of three calls, 1/2, 2/5 and 4/32, the second in the middle."""
     now = {"time": 0.0}
     explain = cells.Toy.__call__
-    takes = iter([9, 8, 5, 2])  # seconds an image; the first warms up
+    takes = iter([9, 2, 32, 5])  # seconds an image; the first warms up
 
     def slow(self, model, batch):
         now["time"] += next(takes) * len(batch.ids)
         return explain(self, model, batch)
 
-    limits = iter([PassTime(0.2, 1), PassTime(0.2, 1), PassTime(0.4, 3), PassTime(0.4, 3)])
+    limits = iter([PassTime(0.2, 1), PassTime(0.2, 1), PassTime(0.4, 7), PassTime(0.6, -3)])
     asked = []
 
-    def at_best(self, limit, series):
-        asked.append((limit.forward_batch, limit.both_batch, series))
+    def at_best(self, sizes, series):
+        asked.append((sizes.forward_batch, sizes.both_batch, series))
         return next(limits)
 
     monkeypatch.setattr(cells.Toy, "__call__", slow)
@@ -206,12 +209,53 @@ def test_efficiency_is_what_the_passes_would_take_over_what_is_taken(command, pl
     monkeypatch.setattr(speed_run, "by_size", lambda *_: iter([size(4, 0.5, 3), size(8, 0.7, 2)]))
     monkeypatch.setattr(pass_times.Bare, "at_best", at_best)
     given = ("speed.methods=[toy]", "speed.metrics=[]", "speed.timed=3")
-    assert command(*given, "--write", "found.json") == 0
+    assert command(*given, "--write", "found.json", "--write", "found.csv") == 0
     assert asked == [(4, 8, 0.001)] * 4
     (line,) = json.loads((place / "found.json").read_text())["lines"]
     assert (line["forward_passes"], line["backward_passes"]) == (1, 1)
     assert (line["limit"], line["seconds"], line["efficiency"]) == (2.0, 5.0, 0.4)
-    assert line["images_per_second"] == 0.2
+    assert (line["images_per_second"], line["fastest"]) == (0.2, 2.0)
+    assert [each["seconds"] for each in line["calls"]] == [2.0, 32.0, 5.0]
+    assert [each["both_alone"] for each in line["calls"]] == [1.0, 4.0, 2.0]
+    assert "calls" not in pd.read_csv(place / "found.csv")
+    assert line["memory"] > 0
+
+
+def test_of_two_calls_the_less_efficient_counts():
+    calls = [Timed(Call(each, 1, 0), PassTime(1, 2)) for each in (4.0, 2.0, 8.0, 1.0)]
+    assert Line("", 1, 0, calls[:2]).middle == calls[0]
+    assert Line("", 1, 0, calls[:3]).middle == calls[0]
+    assert Line("", 1, 0, calls).middle == calls[0]
+    assert Line("", 1, 0, calls).fastest == 1
+
+
+def test_beside_a_call_passes_have_the_size_that_suits_each_way(monkeypatch):
+    ticks = iter([0, 1, 0, 4, 0, 1, 0, 30])
+    monkeypatch.setattr(pass_times, "clock", lambda _: next(ticks))
+    shown = []
+    model = classifier(Watched(Tiny(), shown), classes=5)
+    alone = Bare(model, images_of(3))
+    shown.clear()
+    found = alone.at_best(Best(PassTime(0, 0), forward_batch=2, both_batch=5), series=0)
+    assert found == PassTime(forward=4 / 2, both=30 / 5)
+    assert [(len(given), back) for given, _, back in shown if len(given) in (2, 5)] == [
+        *[(2, False)] * 2,
+        *[(5, True)] * 2,
+    ]
+
+
+def test_no_copy_of_the_network_takes_memory_while_a_call_is_timed(command, monkeypatch):
+    alive = []
+    explain = cells.Toy.__call__
+
+    def watched(self, model, batch):
+        gc.collect()
+        alive.append(sum(type(each) is Bare for each in gc.get_objects()))
+        return explain(self, model, batch)
+
+    monkeypatch.setattr(cells.Toy, "__call__", watched)
+    assert command("speed.methods=[toy]", "speed.metrics=[]", "model.precision=bf16") == 0
+    assert set(alive) == {0}
 
 
 def test_passes_are_those_that_the_settings_ask_for(command, place):
@@ -353,11 +397,13 @@ def test_two_checkouts_are_compared_line_by_line(command, place, monkeypatch, ca
         "forward + backward, alone",
         "toy",
     }
-    here, before = (pair[side]["lines"][0]["seconds"] for side in ("here", "before"))
+    here, before = (pair[side]["lines"][0]["fastest"] for side in ("here", "before"))
     assert ratios["toy"]["ratio"] == here / before
     # a checkout from before there were series times passes in another way: only calls are compared
     earlier = {name: each for name, each in pair["before"].items() if name != "timing"}
     assert pair["here"]["timing"] == {"repeats": 1, "series": 0.001, "timed": 1}
+    later = pair["before"] | {"timing": pair["before"]["timing"] | {"timed": 7}}
+    assert speed_formats.timed_alike(later, pair["here"])
     monkeypatch.setattr(speed, "in_turn", lambda *_: [(earlier, pair["here"])])
     assert command(*given, "--against", str(cells.ROOT)) == 0
     assert [each["what"] for each in json.loads((place / "found.json").read_text())["ratios"]] == [
