@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from cells import choices, command, finished, make_conf, make_images, product, started
 
-KILLS = 25  # of each kind
+KILLS = 12  # of each kind
 SUFFIXES = ("md", "csv", "tex", "html")
 MOMENT = re.compile(r"\d{4}-\d\d-\d\dT[\d:.+]+")  # at which a run has ended
 TIMES = ["seconds", "warm_up"]  # what no two runs have in common
