@@ -51,8 +51,8 @@ def keep(cells: Sequence[Measured], file: Path, command: str) -> list[Path]:
     names = [cell.name for cell in cells]
     if twice := [name for name in names if names.count(name) > 1]:
         raise BadInput(
-            f"there are several runs of {twice[0]}, as on other images: run it into a "
-            "folder of its own by results=..."
+            f"there are several runs of {twice[0]}, as on other images or with other settings of a "
+            "metric: run it into a folder of its own by results=..."
         )
     table = pd.concat([cell.images.assign(cell=cell.name) for cell in cells])
     text = table.reset_index(names="id").set_index(["cell", "id"]).to_csv(float_format="%.7g")

@@ -299,5 +299,5 @@ def test_a_hundred_images_by_ten_metrics_take_less_than_200_kb(place, tmp_path):
 
 def test_two_cells_of_one_name_are_no_baseline(place, tmp_path):
     (cell,) = baselines.read(place / "mine.json")
-    with pytest.raises(BadInput, match="several runs of toy at 7 x 7, as on other images"):
+    with pytest.raises(BadInput, match="several runs of toy at 7 x 7, as on other images or with"):
         baselines.keep([cell, cell], tmp_path / "twice.json", "a command")

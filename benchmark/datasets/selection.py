@@ -52,7 +52,7 @@ def choose(ids: Sequence[str], limit: int | None, seed: int, manifest: str | Non
             missing, not text, empty, repeats an id or names one that the data set lacks.
     """
     if limit is not None and limit < 1:
-        raise BadInput(f"limit={limit} chooses no image; give 1 or more, or null for all")
+        raise BadInput(f"dataset.limit={limit} chooses no image; give 1 or more, or null for all")
     if manifest is None:
         ordered = sorted(ids, key=lambda image_id: sha256(f"{seed}:{image_id}".encode()).digest())
         where = "the data set"
@@ -61,7 +61,7 @@ def choose(ids: Sequence[str], limit: int | None, seed: int, manifest: str | Non
         where = f"manifest {manifest}"
     if limit is not None and limit > len(ordered):
         raise BadInput(
-            f"limit={limit} is more than the {len(ordered)} images of {where}; "
+            f"dataset.limit={limit} is more than the {len(ordered)} images of {where}; "
             f"give 1 to {len(ordered)}, or null for all"
         )
     return ordered[:limit]
