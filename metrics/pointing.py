@@ -16,8 +16,8 @@ from benchmark.images import upsample
 from benchmark.interfaces import BadInput, Batch, Classifier, Scores, Truth
 
 Places = NDArray[np.int64]  # one coordinate of each point, in pixels of the original image
-# Maxima are equal that differ by less than this share of the largest magnitude: enlarging moves those
-# of flat heatmaps of 2 to 112 cells apart by up to 3.9e-7 of it.
+# Maxima are equal that differ by less than this share of the largest magnitude: enlarging moves
+# those of flat heatmaps of 2 to 112 cells apart by up to 3.9e-7 of it.
 EQUAL = 1e-6
 
 
