@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import ClassVar
 
@@ -41,12 +41,14 @@ class MaskDescent:
     step_lower: float  # below this the step is taken without a test
     armijo: float  # share of the decrease promised by the gradient that must be reached
     score: Score
+    first_points: int | None = field(default=None, kw_only=True)  # S of the first; none: as others
 
     def __post_init__(self) -> None:
-        if self.res < 2 or self.iterations < 1 or self.points < 1:
+        if self.res < 2 or min(self.iterations, self.points, self._first_points) < 1:
             raise BadInput(
-                f"{self.name} needs res of at least 2 and iterations and points of at least 1, got "
-                f"res={self.res} iterations={self.iterations} points={self.points}"
+                f"{self.name} needs res of at least 2 and iterations, points and first_points of "
+                f"at least 1, got res={self.res} iterations={self.iterations} "
+                f"points={self.points} first_points={self._first_points}"
             )
         if min(self.l1, self.tv, self.noise_sd, self.armijo) < 0:
             raise BadInput(f"{self.name} needs l1, tv, noise_sd and armijo of at least 0")
@@ -55,6 +57,10 @@ class MaskDescent:
                 f"{self.name} needs 0 < step_lower <= step_upper and 0 < step_factor < 1, got "
                 f"{self.step_lower}, {self.step_upper} and {self.step_factor}"
             )
+
+    @property
+    def _first_points(self) -> int:
+        return self.points if self.first_points is None else self.first_points
 
     def objective(
         self,
@@ -77,7 +83,7 @@ class MaskDescent:
             l1=self.l1,
             tv=self.tv,
             roughness=roughness,
-            points=self.points,
+            points=self._first_points,
             noise=self.noise,
             noise_sd=self.noise_sd,
             score=self.score,
@@ -106,6 +112,7 @@ class MaskDescent:
             New masks; the terms there as the search measured them, ``losses`` where it did not; and
             how the search went.
         """
+        objective.points = self._first_points if earlier is None else self.points
         gradient, path_losses = objective.path_gradient(masks)
         on_path = self.line_search is LineSearch.path
         rows = objective.all_rows

@@ -69,7 +69,8 @@ class Objective:
             l1: weight of mean|1 - P|; ``self.l1`` [B] may be changed on the way.
             tv: weight of the roughness.
             roughness: maps products [M, 1, r, r] and their rows [M] to [M].
-            points: on the path to each composite, the composite itself the last of them.
+            points: on the path to each composite, the composite itself the last of them;
+                ``self.points`` may be changed on the way.
             noise: on path points; rgb: every channel; red: twice the level on red alone.
             noise_sd: in normalised colour units.
             score: of the target.

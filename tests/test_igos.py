@@ -68,7 +68,7 @@ class Slow:
         self.image = image.double()
         self.baseline = method.baseline(model, batch_of(image[None]))[0].double()
         self.matrix = bilinear_matrix(image.shape[-1], method.res)
-        self.l1 = method.l1
+        self.l1, self.points = method.l1, method.points
         self.taken = None  # length of the last step
 
     def score(self, image):
@@ -90,7 +90,7 @@ class Slow:
         return self.l1 * (1 - mask).abs().mean() + self.method.tv * total_variation
 
     def path_mean(self, mask):
-        points = self.method.points
+        points = self.points
         return sum(self.score(self.shown(mask, s / points)) for s in range(1, points + 1)) / points
 
     def measure(self, mask):
@@ -127,6 +127,8 @@ class Slow:
         untouched = self.score(self.shown(mask))
         trials, divided = 0, []
         for iteration in range(self.method.iterations):
+            first = self.method.first_points if iteration == 0 else None
+            self.points = first or self.method.points
             if self.method.adaptive_l1:
                 moved = abs(untouched - self.score(self.shown(mask)))
                 if iteration == 7 and moved <= 0.001:
@@ -153,6 +155,12 @@ VARIANTS = {
     "without total variation": {"tv": 0.0},
     "without l1": {"l1": 0.0},
     "with one point": {"points": 1},
+    "with more points at first": {"first_points": 9, "points": 2},
+    "with more points at first, searched on": {
+        "first_points": 9,
+        "points": 2,
+        "line_search": LineSearch.path,
+    },
     "with steps carried over": {"line_search": LineSearch.carried},
     "with steps carried over from short ones": {
         "line_search": LineSearch.carried,
@@ -538,9 +546,10 @@ def test_how_many_images_pass_at_once_changes_no_more_than_rounding():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"res": 1}, "got res=1 iterations=6 points=5"),
-        ({"iterations": 0}, "got res=4 iterations=0 points=5"),
-        ({"points": 0}, "got res=4 iterations=6 points=0"),
+        ({"res": 1}, "got res=1 iterations=6 points=5 first_points=5"),
+        ({"iterations": 0}, "got res=4 iterations=0 points=5 first_points=5"),
+        ({"points": 0}, "got res=4 iterations=6 points=0 first_points=0"),
+        ({"first_points": 0}, "got res=4 iterations=6 points=5 first_points=0"),
         ({"l1": -1.0}, "l1, tv, noise_sd and armijo of at least 0"),
         ({"tv": -1.0}, "l1, tv, noise_sd and armijo of at least 0"),
         ({"noise_sd": -0.1}, "l1, tv, noise_sd and armijo of at least 0"),
