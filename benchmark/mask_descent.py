@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar
 
@@ -31,6 +31,7 @@ class MaskDescent:
     baseline: Substrate
     iterations: int
     points: int  # S, points on the path to the current composite
+    first_points: int | None  # S of the first iteration; null: as of the others
     noise: Noise  # on path points; rgb: every channel; red: as the 2019 code of I-GOS
     noise_sd: float  # in normalised colour units
     # What the Armijo test looks at: the objective itself (clean, and carried, which begins one
@@ -41,7 +42,6 @@ class MaskDescent:
     step_lower: float  # below this the step is taken without a test
     armijo: float  # share of the decrease promised by the gradient that must be reached
     score: Score
-    first_points: int | None = field(default=None, kw_only=True)  # S of the first; none: as others
 
     def __post_init__(self) -> None:
         if self.res < 2 or min(self.iterations, self.points, self._first_points) < 1:
@@ -83,7 +83,6 @@ class MaskDescent:
             l1=self.l1,
             tv=self.tv,
             roughness=roughness,
-            points=self._first_points,
             noise=self.noise,
             noise_sd=self.noise_sd,
             score=self.score,
@@ -96,7 +95,7 @@ class MaskDescent:
         return masks, objective.losses(masks, rows)
 
     def step(
-        self, objective: Objective, masks: Tensor, losses: Tensor, earlier: Search | None = None
+        self, objective: Objective, masks: Tensor, losses: Tensor, earlier: Search | None
     ) -> tuple[Tensor, Tensor, Search]:
         """Take one step against the integrated gradient, of one length for all masks of an image.
 
@@ -112,8 +111,8 @@ class MaskDescent:
             New masks; the terms there as the search measured them, ``losses`` where it did not; and
             how the search went.
         """
-        objective.points = self._first_points if earlier is None else self.points
-        gradient, path_losses = objective.path_gradient(masks)
+        points = self._first_points if earlier is None else self.points
+        gradient, path_losses = objective.path_gradient(masks, points)
         on_path = self.line_search is LineSearch.path
         rows = objective.all_rows
         before = objective.penalty(masks, rows) + (path_losses if on_path else losses)
@@ -130,7 +129,11 @@ class MaskDescent:
             masks[rows] = trial
             if self.line_search is LineSearch.fixed:
                 break
-            losses[rows] = (objective.path_losses if on_path else objective.losses)(trial, rows)
+            losses[rows] = (
+                objective.path_losses(trial, rows, points)
+                if on_path
+                else objective.losses(trial, rows)
+            )
             after = objective.penalty(trial, rows) + losses[rows]
             missed = after > before[rows] - step[rows] * promised[rows]
             tests[rows] += 1

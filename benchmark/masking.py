@@ -54,7 +54,6 @@ class Objective:
         l1: float,
         tv: float,
         roughness: Callable[[Tensor, Tensor], Tensor],
-        points: int,
         noise: Noise,
         noise_sd: float,
         score: Score,
@@ -69,8 +68,6 @@ class Objective:
             l1: weight of mean|1 - P|; ``self.l1`` [B] may be changed on the way.
             tv: weight of the roughness.
             roughness: maps products [M, 1, r, r] and their rows [M] to [M].
-            points: on the path to each composite, the composite itself the last of them;
-                ``self.points`` may be changed on the way.
             noise: on path points; rgb: every channel; red: twice the level on red alone.
             noise_sd: in normalised colour units.
             score: of the target.
@@ -81,7 +78,7 @@ class Objective:
         self.all_rows = torch.arange(len(batch.ids), device=model.device)
         self.l1 = torch.full((len(batch.ids),), l1, device=model.device)
         self.tv, self.roughness = tv, roughness
-        self.points, self.noise, self.score = points, noise, score
+        self.noise, self.score = noise, score
         self.noise_sources = generators(batch.seeds, model.device)
         self.noise_scale = noise_sd * model.std.view(3, 1, 1)
         if noise is Noise.red:
@@ -104,29 +101,31 @@ class Objective:
                 ]
             )
 
-    def path_losses(self, masks: Tensor, rows: Tensor) -> Tensor:
-        """Return the sum of the terms, each the mean over its noisy path points, as [M]."""
+    def path_losses(self, masks: Tensor, rows: Tensor, points: int) -> Tensor:
+        """Return the sum of the terms, each the mean over so many noisy path points, as [M]."""
         losses = []
         with torch.no_grad(), self.model.passes_of(rows):
-            for part in chunks(len(rows), self._images_at_once()):
+            for part in chunks(len(rows), self._images_at_once(points)):
                 means = []
                 for term in self.terms:
-                    walked = [scores.sum(1) for scores in self._walk(term, masks[part], rows[part])]
-                    means.append(term.factor * (torch.stack(walked).sum(0) / self.points))
+                    walk = self._walk(term, masks[part], rows[part], points)
+                    walked = [scores.sum(1) for scores in walk]
+                    means.append(term.factor * (torch.stack(walked).sum(0) / points))
                 losses.append(_sum(means))
         return torch.cat(losses)
 
-    def path_gradient(self, masks: Tensor) -> tuple[Tensor, Tensor]:
+    def path_gradient(self, masks: Tensor, points: int) -> tuple[Tensor, Tensor]:
         """Differentiate F with each term taken as the mean over its path.
 
         Args:
             masks: [B, m, r, r], of all images.
+            points: on the path to each composite, the composite itself the last of them.
 
         Returns:
             The gradient [B, m, r, r], each point's share s/S included by the chain rule, and the
             sum of the terms' means over their paths [B].
         """
-        gradients, losses, at_once = [], [], self._images_at_once()
+        gradients, losses, at_once = [], [], self._images_at_once(points)
         for part in chunks(len(masks), at_once):
             rows = self.all_rows if len(masks) <= at_once else self.all_rows[part]
             free = masks[part].detach().requires_grad_()
@@ -135,18 +134,18 @@ class Objective:
             for term in self.terms:
                 walked = []
                 with self.model.passes_of(rows):
-                    for scores in self._walk(term, free, rows):
-                        walked.append(term.factor * scores.sum(1) / self.points)
+                    for scores in self._walk(term, free, rows, points):
+                        walked.append(term.factor * scores.sum(1) / points)
                         gradient = gradient + torch.autograd.grad(walked[-1].sum(), free)[0]
                 means.append(torch.stack(walked).sum(0).detach())
             gradients.append(gradient)
             losses.append(_sum(means))
         return torch.cat(gradients), torch.cat(losses)
 
-    def _images_at_once(self) -> int:
-        return max(1, self.model.pass_batch // self.points)
+    def _images_at_once(self, points: int) -> int:
+        return max(1, self.model.pass_batch // points)
 
-    def _walk(self, term: Term, masks: Tensor, rows: Tensor) -> Iterator[Tensor]:
+    def _walk(self, term: Term, masks: Tensor, rows: Tensor, points: int) -> Iterator[Tensor]:
         """Yield the scores [M, P] of successive points on a term's path, with fresh noise on each.
 
         The path of a deletion starts at the baseline, that of an insertion at the image. The split
@@ -154,12 +153,15 @@ class Objective:
         path are the same numbers in every batch.
         """
         sources = [self.noise_sources[row] for row in rows]
-        shares = torch.arange(1, self.points + 1, device=masks.device) / self.points
-        for part in chunks(self.points, self.model.pass_batch):
+        shares = torch.arange(1, points + 1, device=masks.device) / points
+        for part in chunks(points, self.model.pass_batch):
             inputs = self._shown(term, masks, rows, shares[part])
             if self.noise is not Noise.none:
                 noise = normal(sources, *inputs.shape[1:]).mul_(self.noise_scale)
                 inputs = inputs.add_(noise)
+            if inputs.requires_grad and inputs.device.type == "cpu":
+                # Laid out as convolutions leave them, three colours add up slowly.
+                inputs.register_hook(Tensor.contiguous)  # type: ignore[no-untyped-call]  # torch's
             repeated = rows.repeat_interleave(inputs.shape[1])
             yield self._scores(inputs.flatten(0, 1), repeated).view(len(rows), -1)
 

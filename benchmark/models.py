@@ -86,12 +86,9 @@ class ImageClassifier:
         count, rows = len(images), self._rows
         self._count(self.forward_passes, rows, count)
         normalised = (images - self.mean.view(1, 3, 1, 1)).div_(self.std.view(1, 3, 1, 1))
-        on_cpu = self.device.type == "cpu"
-        if on_cpu and count % CPU_PADDING:
+        if self.device.type == "cpu" and count % CPU_PADDING:
             extra = CPU_PADDING - count % CPU_PADDING
             normalised = torch.cat([normalised, normalised[-1:].expand(extra, -1, -1, -1)])
-        if on_cpu and normalised.requires_grad:  # laid out for convolutions, colours add up slowly
-            normalised.register_hook(Tensor.contiguous)  # type: ignore[no-untyped-call]  # torch's
         half = {Precision.bf16: torch.bfloat16, Precision.fp16: torch.float16}.get(self.precision)
         with torch.autocast(self.device.type, dtype=half, enabled=half is not None):
             output = self.network(normalised.contiguous(memory_format=self._layout))

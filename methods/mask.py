@@ -67,7 +67,6 @@ class Mask:
             l1=self.l1,
             tv=self.tv,
             roughness=lambda masks, _: total_variation(masks, self.tv_exponent),
-            points=1,  # the plain gradient, not an integrated one
             noise=self.noise,
             noise_sd=self.noise_sd,
             score=self.score,
@@ -78,7 +77,8 @@ class Mask:
         stacked = torch.stack(masks)  # [B, 1, r, r]
         yield Iterate(objective, stacked)
         for _ in range(self.iterations):
-            gradients, _ = objective.path_gradient(stacked)
+            # One point: the plain gradient, not an integrated one.
+            gradients, _ = objective.path_gradient(stacked, points=1)
             for mask, gradient in zip(masks, gradients, strict=True):
                 mask.grad = gradient
             adam.step()

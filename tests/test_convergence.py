@@ -38,6 +38,7 @@ def parabola(first_share, **changes):
         "baseline": BLACK,
         "iterations": 2,
         "points": 1,
+        "first_points": None,
         "noise": Noise.none,
         "noise_sd": 0.0,
         "line_search": LineSearch.clean,

@@ -37,6 +37,7 @@ QUIET = IGOS(
     baseline=Blur(kernel=9, sigma=5.0),
     iterations=6,
     points=5,
+    first_points=None,
     noise=Noise.none,
     noise_sd=0.2,
     line_search=LineSearch.clean,
@@ -290,6 +291,21 @@ def test_path_points_lie_on_the_line_from_the_baseline_at_their_share_of_the_way
             share = (point + 1) / points
             expected = baseline + share * (composite - baseline)
             torch.testing.assert_close(path[point], expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("pass_batch", [4, 20, 64])
+def test_the_first_iteration_alone_has_its_own_number_of_path_points(pass_batch):
+    fixed = {"line_search": LineSearch.fixed, "step_upper": 2.0}
+    method = replace(QUIET, first_points=14, points=4, iterations=5, **fixed)
+    batch = batch_of(images_of(3, 12), torch.tensor([0, 2, 1]))
+    model, whole = smooth(pass_batch=pass_batch), explain(method, smooth(pass_batch=64), batch)
+    model.begin_count(3)
+    torch.testing.assert_close(explain(method, model, batch), whole, rtol=0, atol=1e-6)
+    assert model.backward_passes.tolist() == [14 + 4 * 4] * 3
+    assert model.forward_passes.tolist() == [1 + 14 + 4 * 4] * 3  # one for where it starts
+    for points in (4, 14):
+        other = explain(replace(method, first_points=None, points=points), model, batch)
+        assert (other - whole).abs().max() > 1e-3
 
 
 def noise_of(method, iterations=4, seed=7):

@@ -38,6 +38,7 @@ SHARED = {
     "baseline": Blur(kernel=9, sigma=5.0),
     "iterations": 4,
     "points": 5,
+    "first_points": None,
     "noise": Noise.none,
     "noise_sd": 0.2,
     "line_search": LineSearch.clean,
@@ -98,7 +99,7 @@ class Slow(InDouble):
 
     def __init__(self, model, batch, row, method):
         super().__init__(model, batch, row, method.baseline, method.res)
-        self.method = method
+        self.method, self.points = method, method.first_points or method.points
         self.weight = likeness(self.image / self.std, method.sigma)
 
     def terms(self, masks, share=1.0):
@@ -124,7 +125,7 @@ class Slow(InDouble):
         return self.terms(masks) + self.penalty(masks)
 
     def path_mean(self, masks):
-        points = self.method.points
+        points = self.points
         return sum(self.terms(masks, s / points) for s in range(1, points + 1)) / points
 
     def gradient(self, masks):
@@ -142,6 +143,7 @@ class Slow(InDouble):
             trial = (masks - alpha * gradient).clamp(0, 1)
             bound = before - self.method.armijo * alpha * gradient.square().sum()
             if self.measure(trial) <= bound or alpha < self.method.step_lower:
+                self.points = self.method.points
                 return trial
             alpha *= self.method.step_factor
 
@@ -157,6 +159,8 @@ def start(method):
         {},
         {"res": 7, "l1": 0.02},
         {"points": 1, "sigma": 0.01},
+        {"points": 2, "first_points": 9},
+        {"points": 2, "first_points": 9, "line_search": LineSearch.path},
         {"line_search": LineSearch.path, "l1": 0.3},
         {"step_upper": 50.0, "step_factor": 0.5, "armijo": 0.3},
     ],
@@ -189,7 +193,7 @@ def test_every_weight_of_the_objective_counts(method):
 # The objective's parts
 
 
-def objective(terms, model, batch, *, points=1, l1=0.0, tv=0.0):
+def objective(terms, model, batch, *, l1=0.0, tv=0.0):
     return Objective(
         model,
         batch,
@@ -198,7 +202,6 @@ def objective(terms, model, batch, *, points=1, l1=0.0, tv=0.0):
         l1=l1,
         tv=tv,
         roughness=lambda masks, _: total_variation(masks),
-        points=points,
         noise=Noise.none,
         noise_sd=0.2,
         score=Score.softmax,
@@ -212,9 +215,9 @@ def test_with_one_point_and_no_noise_each_terms_gradient_is_the_scores_own(inser
     term = Term(places, insertion, 0.7)
     masks = torch.rand(2, 2, 4, 4, generator=torch.Generator().manual_seed(1))
     part = objective([term], model, batch)
-    gradient, on_path = part.path_gradient(masks)
+    gradient, on_path = part.path_gradient(masks, points=1)
     torch.testing.assert_close(on_path, part.losses(masks, part.all_rows))
-    torch.testing.assert_close(on_path, part.path_losses(masks, part.all_rows))
+    torch.testing.assert_close(on_path, part.path_losses(masks, part.all_rows, points=1))
     for row in range(2):
         slow, free = Slow(model, batch, row, PLUS), masks[row].double().requires_grad_()
         kept = torch.stack([slow.large(free[place]) for place in places]).prod(0)
@@ -235,7 +238,7 @@ def test_on_a_linear_score_the_path_rescales_the_slope_and_insertion_equals_dele
     baseline = Blur(kernel=9, sigma=5.0)(model, batch)
     slope = (weights * (batch.images - baseline)).sum(1, keepdim=True)
     for term in (DELETION, INSERTION):
-        gradient, _ = objective([term], model, batch, points=points).path_gradient(masks)
+        gradient, _ = objective([term], model, batch).path_gradient(masks, points)
         expected = slope * (points + 1) / (2 * points)  # the mean of s/S
         torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=1e-7)
 
@@ -244,8 +247,8 @@ def test_terms_and_penalties_add_up():
     model, batch = smooth(), batch_of(images_of(3, 12), torch.tensor([0, 2, 1]))
     masks = torch.rand(3, 2, 4, 4, generator=torch.Generator().manual_seed(1))
     terms = [Term((0,), False, 0.7), Term((1,), True, 0.4), Term((0, 1), True, 0.5)]
-    whole = objective(terms, model, batch, points=3, l1=0.2, tv=0.3)
-    bare = [objective([term], model, batch, points=3) for term in terms]
+    whole = objective(terms, model, batch, l1=0.2, tv=0.3)
+    bare = [objective([term], model, batch) for term in terms]
     free = masks.clone().requires_grad_()
     rows = whole.all_rows
     penalty = whole.penalty(free, rows)
@@ -253,11 +256,11 @@ def test_terms_and_penalties_add_up():
     expected = 0.2 * (1 - product).mean((1, 2, 3)) + 0.3 * total_variation(product)
     torch.testing.assert_close(penalty, expected)
     gradient = torch.autograd.grad(penalty.sum(), free)[0]
-    gradient = gradient + sum(part.path_gradient(masks)[0] for part in bare)
-    torch.testing.assert_close(whole.path_gradient(masks)[0], gradient)
-    for measure in ("losses", "path_losses"):
-        parts = sum(getattr(part, measure)(masks, rows) for part in bare)
-        torch.testing.assert_close(getattr(whole, measure)(masks, rows), parts)
+    gradient = gradient + sum(part.path_gradient(masks, 3)[0] for part in bare)
+    torch.testing.assert_close(whole.path_gradient(masks, 3)[0], gradient)
+    for measure, points in (("losses", {}), ("path_losses", {"points": 3})):
+        parts = sum(getattr(part, measure)(masks, rows, **points) for part in bare)
+        torch.testing.assert_close(getattr(whole, measure)(masks, rows, **points), parts)
 
 
 @pytest.mark.parametrize(("res", "size"), [(4, 12), (7, 9), (9, 9)])
@@ -296,8 +299,8 @@ def test_bilateral_variation_forgives_a_step_where_the_image_has_one():
 def test_insertion_walks_from_the_image_to_what_the_mask_takes_away():
     model, batch = smooth(pass_batch=20), batch_of(images_of(1, 32))
     masks = torch.rand(1, 1, 4, 4, generator=torch.Generator().manual_seed(1))
-    both = objective([DELETION, INSERTION], model, batch, points=5)
-    both.path_gradient(masks)
+    both = objective([DELETION, INSERTION], model, batch)
+    both.path_gradient(masks, points=5)
     slow = InDouble(model, batch, 0, Blur(kernel=9, sigma=5.0), 4)
     kept = slow.large(masks[0, 0].double())
     ends = [(slow.baseline, slow.deleted(kept)), (slow.image, slow.inserted(kept))]
@@ -380,9 +383,9 @@ def test_image_and_baseline_change_places_between_deletion_and_insertion():
 
     def of(term, shown, hidden):
         batch = batch_of(shown, torch.tensor([0, 2]))
-        part = objective([term], model, batch, points=3)
+        part = objective([term], model, batch)
         part.baseline = hidden
-        return part.path_gradient(masks)
+        return part.path_gradient(masks, points=3)
 
     flat = dark(model, batch_of(images))
     deleted, inserted = of(DELETION, images, flat), of(INSERTION, flat, images)
@@ -409,13 +412,13 @@ def test_a_clean_search_never_raises_the_objective(method):
     stated = method.objective(model, batch, terms, smoothness)
     masks, losses = method.start(stated, count=len(start(method)))
     slows = [Slow(model, batch, row, method) for row in range(2)]
-    values = []
+    values, search = [], None
     for _ in range(6):
         values.append(losses + stated.penalty(masks, stated.all_rows))
         for row, slow in enumerate(slows):
             expected = float(slow.objective(masks[row].double()))
             assert float(values[-1][row]) == pytest.approx(expected, abs=1e-5)
-        masks, losses, _ = method.step(stated, masks, losses)
+        masks, losses, search = method.step(stated, masks, losses, search)
     assert all((later <= earlier + 1e-6).all() for earlier, later in pairwise(values))
     assert (values[-1] < values[0] - 0.01).all()
 
@@ -488,10 +491,18 @@ def test_a_heatmap_does_not_depend_on_the_rest_of_its_batch(
 @pytest.mark.parametrize(
     ("method", "changes", "message"),
     [
-        (PLUS, {"res": 1}, "igos_plus needs res of at least 2 .* got res=1 iterations=4 points=5"),
+        (
+            PLUS,
+            {"res": 1},
+            "igos_plus needs res of at least 2 .* got res=1 .* first_points=5",
+        ),
         (PLUS, {"insertion": -1.0}, "igos_plus needs insertion of at least 0 .* got -1.0 and 0.3"),
         (PLUS, {"sigma": 0.0}, "igos_plus needs .* sigma above 0, got 1.0 and 0.0"),
-        (PLUS_PLUS, {"points": 0}, "igos_plus_plus needs res .* got res=4 iterations=4 points=0"),
+        (
+            PLUS_PLUS,
+            {"points": 0},
+            "igos_plus_plus needs res .* points=0 first_points=0",
+        ),
         (PLUS_PLUS, {"weight": 0.0}, "igos_plus_plus needs weight and sigma above 0, got 0.0 and"),
         (PLUS_PLUS, {"sigma": -1.0}, "igos_plus_plus needs weight and sigma above 0, got 0.5 and"),
         (PLUS_PLUS, {"tv": -1.0}, "igos_plus_plus needs l1, tv, noise_sd and armijo of at least 0"),

@@ -59,7 +59,6 @@ def test_it_is_what_the_optimisers_minimise():
         l1=0.5,
         tv=3.0,
         roughness=lambda masks, _: total_variation(masks),
-        points=1,
         noise=Noise.none,
         noise_sd=0.0,
         score=Score.softmax,
