@@ -140,11 +140,13 @@ def _is_text(node: ast.stmt) -> bool:
     )
 
 
+@cache
 def _code(module: str) -> str:
     return ast.unparse(_tree(module))
 
 
-def _imports(module: str) -> list[str]:
+@cache
+def _imports(module: str) -> tuple[str, ...]:
     """Name the modules that one imports, its package's ``__init__`` files left out."""
     spec = importlib.util.find_spec(module)
     package = module if spec and spec.submodule_search_locations else module.rpartition(".")[0]
@@ -158,7 +160,7 @@ def _imports(module: str) -> list[str]:
             below = [f"{base}.{alias.name}" for alias in node.names]
             submodules = [name for name in below if _is_module(name)]
             names += submodules if len(submodules) == len(below) else [base, *submodules]
-    return [name for name in names if _is_module(name)]
+    return tuple(name for name in names if _is_module(name))
 
 
 def _is_module(name: str) -> bool:

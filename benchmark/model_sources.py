@@ -14,7 +14,6 @@ from typing import Any, Protocol
 from urllib.error import URLError
 
 import torch
-import torchvision
 from safetensors.torch import load_file
 from torch import nn
 
@@ -63,13 +62,14 @@ class TorchvisionModel:
         Raises:
             BadInput: no such architecture, weights or file, or they do not fit together.
         """
-        names = torchvision.models.list_models(module=torchvision.models)
+        models = _torchvision()
+        names = models.list_models(module=models)
         if self.architecture not in names:
             raise BadInput(
                 f"model.architecture={self.architecture} is not a classifier of torchvision; "
                 f"it has {', '.join(names)}"
             )
-        published = torchvision.models.get_model_weights(self.architecture)
+        published = models.get_model_weights(self.architecture)
         named = self.weights if self.weights in published.__members__ else self.pretrained
         if named not in published.__members__:
             raise BadInput(
@@ -111,7 +111,7 @@ class TorchvisionModel:
         verify(published[name].url)
         try:
             with only_weights():
-                network = torchvision.models.get_model(self.architecture, weights=published[name])
+                network = _torchvision().get_model(self.architecture, weights=published[name])
         except (URLError, OSError, RuntimeError) as error:  # the last: not what was published
             looked = f" no {self.architecture}.safetensors or .pth in {self.weights_root} and"
             raise BadInput(
@@ -125,7 +125,7 @@ class TorchvisionModel:
         # torchvision sets this itself when it loads weights, and its files were trained so.
         inception = {"init_weights": False, "transform_input": True}
         extra = inception if self.architecture in {"googlenet", "inception_v3"} else {}
-        network: nn.Module = torchvision.models.get_model(self.architecture, weights=None, **extra)
+        network: nn.Module = _torchvision().get_model(self.architecture, weights=None, **extra)
         return network
 
 
@@ -155,6 +155,13 @@ class ScenesModel:
             memory_format=self.memory_format,
             pass_batch=for_device(self.pass_batch, device),
         )
+
+
+def _torchvision() -> Any:
+    """Import torchvision's models, which takes over a second and the project's own do without."""
+    from torchvision import models  # noqa: PLC0415
+
+    return models
 
 
 def find_weights(weights: str, weights_root: str | None, usual: Sequence[str]) -> Path | None:

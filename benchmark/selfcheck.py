@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-import torchvision
 from safetensors import safe_open
 from torch import Tensor, nn
 
@@ -189,7 +188,9 @@ def _stated_accuracy(cell: Cell) -> float | None:
         return None if stated is None else float(stated)
     if given.get("_target_") != TORCHVISION or weights == RANDOM:
         return None
-    published = torchvision.models.get_model_weights(given.architecture).__members__
+    from torchvision import models  # noqa: PLC0415 - loaded by now, with the model
+
+    published = models.get_model_weights(given.architecture).__members__
     named = given.pretrained if given.weights == "auto" else given.weights
     if named not in published:
         return None
