@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from enum import Enum
+from functools import cache
 
 import pytest
 from cells import ROOT, environment
@@ -287,6 +288,7 @@ def test_every_group_has_a_file():
     assert len(CHOICES) >= 20
 
 
+@cache
 def classes():
     """Every dataclass that ``conf`` names, with the names under which others read its fields."""
     found = {Settings: {"settings"}}
@@ -300,12 +302,14 @@ def classes():
     return found
 
 
+@cache
 def reads(path):
-    """Yield (owner, attribute) of every ``owner.attribute`` that a source reads."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
-            owner = getattr(node.value, "attr", getattr(node.value, "id", ""))
-            yield owner, node.attr
+    """Every (owner, attribute) of an ``owner.attribute`` that a source reads."""
+    return {
+        (getattr(node.value, "attr", getattr(node.value, "id", "")), node.attr)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)
+    }
 
 
 def sources(*packages):
