@@ -147,7 +147,7 @@ def places(folder: str | Path) -> list[str]:
     if not place.is_dir():
         raise BadInput(f"there is no folder {folder} with configuration files")
     quoted = str(place).replace("'", "\\'")
-    return [f"hydra.searchpath=['torchvision://models','file://{quoted}']"]
+    return [f"hydra.searchpath=['file://{quoted}','torchvision://models']"]
 
 
 def composed(name: str, overrides: Sequence[str]) -> tuple[DictConfig, DictConfig]:

@@ -164,8 +164,9 @@ def _imports(module: str) -> tuple[str, ...]:
 
 
 def _is_module(name: str) -> bool:
-    try:
-        return importlib.util.find_spec(name) is not None
+    top = name.partition(".")[0]
+    try:  # to look into a library would be to load it, which takes seconds
+        return importlib.util.find_spec(top if top in COMPUTE else name) is not None
     except (ImportError, ValueError):
         return False
 

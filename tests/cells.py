@@ -208,7 +208,7 @@ def choices(folder, *more):
 
 def settings(folder, *more):
     """Compose the tiny cell's settings."""
-    place = f"hydra.searchpath=['torchvision://models','file://{folder / 'conf'}']"
+    place = f"hydra.searchpath=['file://{folder / 'conf'}','torchvision://models']"
     return load(place, *choices(folder, *more))
 
 

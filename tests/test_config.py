@@ -248,6 +248,13 @@ def test_a_value_given_for_an_unknown_resolution_is_taken():
     assert build(settings.method, "method").l1 == 2.0
 
 
+def test_a_model_of_ones_own_comes_before_torchvisions_of_that_name(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "alexnet.yaml").write_text("defaults: [scenes_vgg, _self_]\n")
+    assert load("model=alexnet", folder=tmp_path).model == load("model=scenes_vgg").model
+    assert load("model=alexnet").model.architecture == "alexnet"
+
+
 def test_loading_leaves_nothing_behind_for_the_next():
     load("seed=5")
     assert load().seed == 0

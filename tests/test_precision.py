@@ -296,7 +296,7 @@ def folder(tmp_path_factory):
 def given(folder, *more):
     names = {each.partition("=")[0] for each in more}
     usual = [
-        f"hydra.searchpath=['torchvision://models','file://{folder / 'conf'}']",
+        f"hydra.searchpath=['file://{folder / 'conf'}','torchvision://models']",
         "dataset=tiny",
         "dataset.limit=null",
         "batch_size=24",

@@ -33,7 +33,7 @@ def place(tmp_path, monkeypatch):
 @pytest.fixture
 def command(place, monkeypatch):
     """Run the command on the tiny cell, in this process; return its exit code."""
-    searched = f"hydra.searchpath=['torchvision://models','file://{place / 'conf'}']"
+    searched = f"hydra.searchpath=['file://{place / 'conf'}','torchvision://models']"
     tiny = [each for each in cells.choices(place) if not each.startswith(("method=", "metric="))]
     quick = [
         "batch_size=2",
