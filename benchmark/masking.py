@@ -125,10 +125,9 @@ class Objective:
             The gradient [B, m, r, r], each point's share s/S included by the chain rule, and the
             sum of the terms' means over their paths [B].
         """
-        gradients, losses, at_once = [], [], self._images_at_once(points)
-        for part in chunks(len(masks), at_once):
-            rows = self.all_rows if len(masks) <= at_once else self.all_rows[part]
-            free = masks[part].detach().requires_grad_()
+        gradients, losses = [], []
+        for part in chunks(len(masks), self._images_at_once(points)):
+            rows, free = self.all_rows[part], masks[part].detach().requires_grad_()
             (gradient,) = torch.autograd.grad(self.penalty(free, rows).sum(), free)
             means = []
             for term in self.terms:
@@ -159,9 +158,6 @@ class Objective:
             if self.noise is not Noise.none:
                 noise = normal(sources, *inputs.shape[1:]).mul_(self.noise_scale)
                 inputs = inputs.add_(noise)
-            if inputs.requires_grad and inputs.device.type == "cpu":
-                # Laid out as convolutions leave them, three colours add up slowly.
-                inputs.register_hook(Tensor.contiguous)  # type: ignore[no-untyped-call]  # torch's
             repeated = rows.repeat_interleave(inputs.shape[1])
             yield self._scores(inputs.flatten(0, 1), repeated).view(len(rows), -1)
 
@@ -169,9 +165,7 @@ class Objective:
         """Compose images [M, 3, H, W], or [M, P, 3, H, W] at these shares of the way."""
         size = self.images.shape[-1]
         kept = _product([upsample(masks[:, place, None], size) for place in term.masks])
-        front, back = self.images, self.baseline
-        if rows is not self.all_rows:  # else a copy of them all
-            front, back = front[rows], back[rows]
+        front, back = self.images[rows], self.baseline[rows]
         if term.insertion:
             front, back = back, front
         if shares is None:
