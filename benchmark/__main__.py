@@ -12,9 +12,8 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from benchmark.advice import one_line
+from benchmark.advice import REFUSALS, one_line
 from benchmark.config import Settings, plain, prepare, settings_of
 from benchmark.errors import BadInput, UnreadableImage
 from benchmark.experiment import cell_of
@@ -104,7 +103,7 @@ def main() -> int:
     except JobFailed as error:  # the first; the others have run, too
         (refused if error.code == 2 else crashed).append(str(error))
         ShowTable.end()
-    except (BadInput, HydraException, OmegaConfBaseException) as error:
+    except (BadInput, *REFUSALS) as error:
         refuse(error)
     except KeyboardInterrupt:
         print("benchmark: stopped; the same command continues here", file=sys.stderr)

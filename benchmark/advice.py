@@ -7,24 +7,30 @@ from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from typing import cast
 
-from hydra.errors import MissingConfigException
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import MarkedYAMLError, YAMLError  # type: ignore[import-untyped]  # has no types
 
 from benchmark.resolvers import CONF
 
 # Hydra's launchers for other processes, and the extra of pyproject.toml that each is in.
 EXTRAS = {"joblib": "joblib", "submitit_slurm": "slurm", "ray": "ray"}
 
+# With which Hydra and what it is made of refuse a configuration.
+REFUSALS = (HydraException, OmegaConfBaseException, YAMLError)
+
 ALIKE = 0.7  # of difflib's ratio in [0, 1], above which a name may have been meant
 VERY_ALIKE = 0.85  # likewise, for a name that is somewhere else
 
 
 def one_line(error: BaseException) -> str:
-    """Say in one line what OmegaConf or Hydra said in several."""
+    """Say in one line what OmegaConf, Hydra or YAML said in several."""
     if isinstance(error, MissingConfigException) and "/" in str(error.missing_cfg_file):
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
         return _missing(group, choice, error.options)
+    if isinstance(error, MarkedYAMLError) and (place := error.problem_mark):
+        return f"{place.name}, line {place.line + 1}: {error.problem}"
     text = str(error)
     cause = error.__cause__
     lost = re.match(r"Could not override '([^']+)'\.", text)

@@ -15,11 +15,10 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from benchmark.advice import one_line
+from benchmark.advice import REFUSALS, one_line
 from benchmark.building import check_texts, checked
 from benchmark.errors import BadInput
 from benchmark.resolvers import CONF, register_resolvers
@@ -139,15 +138,32 @@ def places(folder: str | Path) -> list[str]:
     """Return the override that lets configuration files lie in another folder, too.
 
     Raises:
-        BadInput: there is no such folder.
+        BadInput: there is no such folder, or a file in it has a name that the project uses.
     """
     if not str(folder):
         return []
     place = Path(folder).resolve()
     if not place.is_dir():
         raise BadInput(f"there is no folder {folder} with configuration files")
+    check_names(place)
     quoted = str(place).replace("'", "\\'")
     return [f"hydra.searchpath=['file://{quoted}','torchvision://models']"]
+
+
+def check_names(folder: Path) -> None:
+    """Refuse a folder of one's own in which a file would never be read: the project's come first.
+
+    Raises:
+        BadInput: a file differs from the project's of the same name.
+    """
+    for file in sorted(CONF.rglob("*.yaml")):
+        name = file.relative_to(CONF)
+        own = folder / name
+        if own.is_file() and own.read_bytes() != file.read_bytes():
+            raise BadInput(
+                f"{own} would not be read: {name.with_suffix('')} is the project's own; give "
+                "yours another name"
+            )
 
 
 def composed(name: str, overrides: Sequence[str]) -> tuple[DictConfig, DictConfig]:
@@ -160,7 +176,7 @@ def composed(name: str, overrides: Sequence[str]) -> tuple[DictConfig, DictConfi
     with _without_hydra(), initialize_config_dir(str(CONF), version_base="1.3"):
         try:
             config = compose(name, list(overrides), return_hydra_config=True)
-        except (HydraException, OmegaConfBaseException, ValueError) as error:
+        except (*REFUSALS, ValueError) as error:
             raise BadInput(one_line(error)) from error
     return config, config.hydra
 
@@ -187,6 +203,8 @@ def settings_of(config: DictConfig, hydra: DictConfig) -> Settings:
         values["choices"] = {group: str(hydra.runtime.choices[group]) for group in GROUPS}
         values["overrides"] = list(hydra.overrides.task)
         folder = folder_of(hydra)
+        if folder:
+            check_names(Path(folder))
         place = ["--config-dir", folder] if folder else []
         values["again"] = [*place, *whole(hydra.overrides.task)]
     except OmegaConfBaseException as error:

@@ -145,28 +145,38 @@ def _code(module: str) -> str:
     return ast.unparse(_tree(module))
 
 
-@cache
-def _imports(module: str) -> tuple[str, ...]:
+def _imports(module: str) -> list[str]:
     """Name the modules that one imports, its package's ``__init__`` files left out."""
+    own = module.partition(".")[0]
+    names = []
+    for base, below in _asked(module):
+        submodules = [name for name in below if _is_module(name, own)]
+        names += submodules if below and len(submodules) == len(below) else [base, *submodules]
+    return [name for name in names if _is_module(name, own)]
+
+
+@cache
+def _asked(module: str) -> list[tuple[str, list[str]]]:
+    """List what a module imports, and what from it, each of which may be a module or not."""
     spec = importlib.util.find_spec(module)
     package = module if spec and spec.submodule_search_locations else module.rpartition(".")[0]
-    names = []
+    asked: list[tuple[str, list[str]]] = []
     for node in ast.walk(_tree(module)):
         if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
+            asked += [(alias.name, []) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             dots = "." * node.level + (node.module or "")
             base = importlib.util.resolve_name(dots, package) if node.level else dots
-            below = [f"{base}.{alias.name}" for alias in node.names]
-            submodules = [name for name in below if _is_module(name)]
-            names += submodules if len(submodules) == len(below) else [base, *submodules]
-    return tuple(name for name in names if _is_module(name))
+            asked.append((base, [f"{base}.{alias.name}" for alias in node.names]))
+    return asked
 
 
-def _is_module(name: str) -> bool:
+def _is_module(name: str, own: str) -> bool:
+    """Whether there is such a module, now; in a library that is not one's ``own``, the library."""
     top = name.partition(".")[0]
-    try:  # to look into a library would be to load it, which takes seconds
-        return importlib.util.find_spec(top if top in COMPUTE else name) is not None
+    known = top in COMPUTE and top != own  # to look into it would be to load it: seconds
+    try:
+        return importlib.util.find_spec(top if known else name) is not None
     except (ImportError, ValueError):
         return False
 

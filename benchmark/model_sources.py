@@ -158,8 +158,8 @@ class ScenesModel:
 
 
 def _torchvision() -> Any:
-    """Import torchvision's models, which takes over a second and the project's own do without."""
-    from torchvision import models  # noqa: PLC0415
+    """Import torchvision's models."""
+    from torchvision import models  # noqa: PLC0415 - takes seconds, and the project's own need none
 
     return models
 

@@ -27,9 +27,9 @@ LIMIT = (
 EFFICIENCY = (
     "passes: forward + backward, per image; limit: these, each as long as the network's alone in "
     "series of passes right before and after, of its best size; efficiency: limit / seconds, where "
-    "it is the middle one of the calls, above 1 where passes do not lead back to the image; "
-    "memory: at most in use in the call that warms up; on a CPU that is not under Linux by the "
-    "process so far"
+    "it is the middle one of the calls, above 1 where passes do not lead back to the image, or by "
+    "the scatter of the timings; memory: at most in use in the call that warms up; on a CPU that "
+    "is not under Linux by the process so far"
 )
 PASSES_APART = "passes are left out: the checkouts time them in different ways"
 RATIOS = (

@@ -8,7 +8,7 @@ from enum import Enum
 from functools import cache
 
 import pytest
-from cells import ROOT, environment
+from cells import ROOT, command, environment
 from omegaconf import OmegaConf
 
 from benchmark import config, resolvers
@@ -252,7 +252,29 @@ def test_a_model_of_ones_own_comes_before_torchvisions_of_that_name(tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "alexnet.yaml").write_text("defaults: [scenes_vgg, _self_]\n")
     assert load("model=alexnet", folder=tmp_path).model == load("model=scenes_vgg").model
+    shown = command("--config-dir", str(tmp_path), "model=alexnet", "--cfg", "job", cwd=tmp_path)
+    assert "_target_: benchmark.model_sources.ScenesModel" in shown.out
     assert load("model=alexnet").model.architecture == "alexnet"
+
+
+@pytest.mark.parametrize("name", ["model/vgg19", "method/sobel", "experiment/smoke", "config"])
+def test_a_file_of_ones_own_that_would_not_be_read_is_refused(tmp_path, name):
+    own = tmp_path / f"{name}.yaml"
+    own.parent.mkdir(exist_ok=True)
+    own.write_bytes((ROOT / "conf" / f"{name}.yaml").read_bytes())
+    load(folder=tmp_path)  # a copy that says the same
+    own.write_text("{}\n")
+    with pytest.raises(BadInput, match=f"{own} would not be read: {name} is the project's own"):
+        load(folder=tmp_path)
+
+
+def test_yaml_that_cannot_be_read_is_refused_by_its_line(tmp_path):
+    (tmp_path / "model").mkdir()
+    own = tmp_path / "model" / "mine.yaml"
+    own.write_text("defaults:\n  - [scenes_vgg\n_target_: a.B\n")
+    with pytest.raises(BadInput, match=rf"{own}, line \d: ") as refusal:
+        load("model=mine", folder=tmp_path)
+    assert "\n" not in str(refusal.value)
 
 
 def test_loading_leaves_nothing_behind_for_the_next():
@@ -397,6 +419,17 @@ def test_views_of_results_need_no_torch(modules):
 
 def test_settings_are_composed_and_checked_without_torch():
     code = "import sys; from benchmark.config import load; load(); sys.exit('torch' in sys.modules)"
+    assert (
+        subprocess.run([sys.executable, "-c", code], env=environment(), check=False).returncode == 0
+    )
+
+
+def test_a_run_loads_torchvision_for_a_network_of_its_own_alone():
+    code = (
+        "import sys; from benchmark.config import load; from benchmark.cell import Cell; "
+        "packages = Cell.open(load('method=sobel')).identity['packages']; "
+        "sys.exit('torchvision' in sys.modules or 'torchvision' not in packages)"
+    )
     assert (
         subprocess.run([sys.executable, "-c", code], env=environment(), check=False).returncode == 0
     )

@@ -260,7 +260,13 @@ def test_a_cell_that_is_not_there_is_refused():
 # taught to read them: wrong steps and missing noise cost I-GOS something there, as on real images.
 
 SIZE, COUNT = 32, 64
-SETTINGS = ("res=16", "method.iterations=8", "method.l1=1.0", "method.tv=10.0", "method.noise_sd=0.3")
+SETTINGS = (
+    "res=16",
+    "method.iterations=8",
+    "method.l1=1.0",
+    "method.tv=10.0",
+    "method.noise_sd=0.3",
+)
 BASELINE = ("baseline.kernel=31", "baseline.sigma=15.0")
 GIVEN = load("method=igos", "protocol.steps=32", *SETTINGS, *BASELINE)
 PLAIN, PROTOCOL = build(GIVEN.method, "method"), build(GIVEN.protocol, "protocol")

@@ -396,6 +396,22 @@ def test_the_code_of_imported_modules_counts_and_of_others_does_not(tmp_path, mo
     assert key("helper.py", "a = 1\n") == usual
 
 
+def test_a_module_that_is_made_later_counts_from_then_on(tmp_path, monkeypatch):
+    """As in a notebook: a helper that a method looks for only when it is called."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "late_method.py").write_text("def method():\n    import late_method_helper\n")
+    forget_code()
+    without = identity.code_hash("late_method")
+    (tmp_path / "late_method_helper.py").write_text("a = 1\n")
+    importlib.invalidate_caches()
+    monkeypatch.setattr(identity, "COMPUTE", identity.COMPUTE | {"late_method_helper": "helper"})
+    assert identity.library_versions("late_method") == {"helper": "not installed"}
+    monkeypatch.undo()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert identity.code_hash("late_method", "late_method_helper") != without
+    assert "late_method_helper" in identity._imports("late_method")
+
+
 def test_results_of_a_smaller_subset_are_part_of_a_larger_one(place, finished_run):
     small, _ = start(place, "dataset.limit=5")
     assert small.ids == finished_run.ids[:5]
