@@ -10,7 +10,7 @@ from typing import cast
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import MarkedYAMLError, YAMLError  # type: ignore[import-untyped]  # has no types
+from yaml import MarkedYAMLError, YAMLError
 
 from benchmark.resolvers import CONF
 

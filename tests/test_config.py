@@ -274,7 +274,17 @@ def test_yaml_that_cannot_be_read_is_refused_by_its_line(tmp_path):
     own.write_text("defaults:\n  - [scenes_vgg\n_target_: a.B\n")
     with pytest.raises(BadInput, match=rf"{own}, line \d: ") as refusal:
         load("model=mine", folder=tmp_path)
-    assert "\n" not in str(refusal.value)
+    done = command("--config-dir", str(tmp_path), "model=mine", cwd=tmp_path)
+    assert (done.code, done.err) == (2, f"benchmark: {refusal.value}\n")
+
+
+def test_the_command_line_refuses_a_file_that_would_not_be_read(tmp_path):
+    (tmp_path / "method").mkdir()
+    (tmp_path / "method" / "sobel.yaml").write_text("_target_: a.B\n")
+    done = command("--config-dir", str(tmp_path), "method=sobel", cwd=tmp_path)
+    assert done.code == 2
+    assert re.fullmatch(r"benchmark: \S+sobel\.yaml would not be read: .*\n", done.err)
+    assert not (tmp_path / "results").exists()
 
 
 def test_loading_leaves_nothing_behind_for_the_next():
