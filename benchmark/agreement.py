@@ -28,6 +28,7 @@ from benchmark.contenders import Contender, below, depends_on, of_cells
 from benchmark.errors import BadInput
 from benchmark.experiment import read
 from benchmark.files import check_endings, write_then_show, write_whole
+from benchmark.own_folder import add_folder
 from benchmark.print_layout import broken
 from benchmark.ranking_texts import lacking, sentences
 from benchmark.rankings import by_protocol, comparisons_of, correlations
@@ -53,7 +54,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="benchmark.agreement", description=__doc__)
     parser.add_argument("what", help="a folder of results, or an experiment such as sensitivity")
     parser.add_argument("overrides", nargs="*", help="what the experiment was run with: n=100 ...")
-    parser.add_argument("--config-dir", help="where an experiment of your own lies")
+    add_folder(parser)
     parser.add_argument(
         "--only", default="", help="only runs whose data, model, protocol ... line has this text"
     )

@@ -1,7 +1,8 @@
 """Which method explains which network, found by trying: ``python -m benchmark.applicability``.
 
-Every method of ``conf/method`` explains one image of noise for each network, with so little work
-that only the course of the computation counts, and with random weights unless told otherwise.
+Every method of ``conf/method``, and of the folder of ``--config-dir``, explains one image of noise
+for each network, with so little work that only the course of the computation counts, and with
+random weights unless told otherwise.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 import torch
 
 from benchmark.building import build
-from benchmark.config import load
+from benchmark.config import load, places
 from benchmark.errors import BadInput
 from benchmark.files import write_whole
 from benchmark.interfaces import Batch, Truth
@@ -23,6 +24,7 @@ from benchmark.masker import Masker, find_maps
 from benchmark.masker_files import save
 from benchmark.memory import keep_freed_memory
 from benchmark.models import ImageClassifier
+from benchmark.own_folder import add_folder
 from benchmark.quick import quick
 from benchmark.resolvers import about_methods
 
@@ -40,10 +42,15 @@ USUAL = (224, 112, 28, 14, 7)  # the paper's; a method may have settings for the
 UNUSUAL = 10  # has settings of its own in no method
 
 
-def tried(method: str, model: ImageClassifier) -> tuple[str, str]:
+def tried(method: str, model: ImageClassifier, place: Sequence[str] = ()) -> tuple[str, str]:
     """Explain one image of noise.
 
     A method that needs a trained masker is given one that was not trained.
+
+    Args:
+        method: a choice of the group.
+        model: to be explained.
+        place: what lets its configuration lie in a folder of one's own, as of ``places``.
 
     Returns:
         What a table shows: the resolution of the heatmap, ``any`` or those there are settings for
@@ -51,13 +58,13 @@ def tried(method: str, model: ImageClassifier) -> tuple[str, str]:
     """
     try:
         with tempfile.TemporaryDirectory() as folder:
-            return _tried(method, model, Path(folder) / "masker.safetensors"), ""
+            return _tried(method, model, Path(folder) / "masker.safetensors", place), ""
     except BadInput as error:
         return NO, str(error)
 
 
-def _tried(method: str, model: ImageClassifier, untrained: Path) -> str:
-    settings = load(f"method={method}", "res=7")
+def _tried(method: str, model: ImageClassifier, untrained: Path, place: Sequence[str]) -> str:
+    settings = load(*place, f"method={method}", "res=7")
     if "masker" in settings.method:
         save(Masker(find_maps(model), len(model.class_names), width=1), model, untrained, {})
         settings.method.masker = str(untrained)
@@ -74,34 +81,37 @@ def _tried(method: str, model: ImageClassifier, untrained: Path) -> str:
     heatmaps = build(quick(settings.method), "method")(model, batch)
     if "res" not in settings.method:
         return str(heatmaps.shape[-1])
-    if _accepted(method, UNUSUAL):
+    if _accepted(method, UNUSUAL, place):
         return ANY
-    return ", ".join(str(res) for res in USUAL if _accepted(method, res))
+    return ", ".join(str(res) for res in USUAL if _accepted(method, res, place))
 
 
-def _accepted(method: str, res: int) -> bool:
+def _accepted(method: str, res: int, place: Sequence[str]) -> bool:
     """Whether a method's settings can be had for a resolution that the user chooses."""
     try:
-        build(load(f"method={method}", f"res={res}").method, "method")
+        build(load(*place, f"method={method}", f"res={res}").method, "method")
     except BadInput:
         return False
     return True
 
 
-def table(models: Sequence[str], weights: str) -> str:
+def table(models: Sequence[str], weights: str, folder: str = "") -> str:
     """Try every method on every model; return Markdown.
 
+    ``folder`` is that of ``--config-dir``, whose methods are tried, too.
+
     Raises:
-        BadInput: there is no such model, or no such weights.
+        BadInput: there is no such model, no such weights or no such folder.
     """
-    methods = about_methods()
+    place = places(folder)
+    methods = about_methods(folder)
     cells: dict[str, list[str]] = {method: [] for method in methods}
     reasons: dict[str, list[str]] = {}
     for name in models:
-        settings = load(f"model={name}", f"model.weights={weights}")
+        settings = load(*place, f"model={name}", f"model.weights={weights}")
         model: ImageClassifier = build(settings.model, "model").load(torch.device("cpu"))
         for method in methods:
-            shown, reason = tried(method, model)
+            shown, reason = tried(method, model, place)
             cells[method].append(shown)
             if reason:
                 reasons.setdefault(f"{reason}.", []).append(f"`{method}`")
@@ -132,11 +142,12 @@ def main() -> int:
     parser.add_argument("models", nargs="*", default=MODELS, help="torchvision classifiers")
     parser.add_argument("--weights", default="random", help="as model.weights")
     parser.add_argument("--write", type=Path, help="a Markdown file")
+    add_folder(parser)
     arguments = parser.parse_args()
     keep_freed_memory()
     torch.set_flush_denormal(True)  # random weights make them, and passes with them take minutes
     try:
-        text = table(arguments.models, arguments.weights)
+        text = table(arguments.models, arguments.weights, arguments.config_dir)
         if arguments.write:
             write_whole(arguments.write, text)
     except (BadInput, OSError) as error:

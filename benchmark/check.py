@@ -30,6 +30,7 @@ from benchmark.errors import BadInput
 from benchmark.experiment import read
 from benchmark.files import check_endings, write_then_show, write_whole
 from benchmark.measured import Measured
+from benchmark.own_folder import add_folder
 from benchmark.pairing import pairs
 from benchmark.records import folders, now
 from benchmark.regression import Finding, Rules, Verdict, judge
@@ -50,7 +51,7 @@ class Asked(NamedTuple):
     cell: str | None
     rules: Rules
     others: list[str]  # settings of the candidate, where it is an experiment
-    folder: str | None  # where its configuration lies
+    folder: str  # where its configuration lies
     run: bool  # whether what is missing of it is run first
 
 
@@ -69,7 +70,7 @@ def main() -> int:
         "experiment is run with: n=16 ...",
     )
     parser.add_argument("--accept", metavar="WHAT", help="make WHAT the baseline instead")
-    parser.add_argument("--config-dir", help="where an experiment or a check of your own lies")
+    add_folder(parser)
     parser.add_argument(
         "--stored", action="store_true", help="take an experiment from the records; run nothing"
     )
@@ -151,7 +152,7 @@ def _asked(arguments: argparse.Namespace) -> Asked:
     own = [each for each in given if _key(each) in OWN or _key(each).startswith("check.")]
     if arguments.accept:
         own.append(f"candidate={_quoted(arguments.accept)}")
-    config, _ = composed("check", [*places(arguments.config_dir or ""), *own])
+    config, _ = composed("check", [*places(arguments.config_dir), *own])
     others = [each for each in given if each not in own]
     check_near(others, config)
     wanted = ("candidate", "baseline")

@@ -23,6 +23,7 @@ from benchmark.contenders import below, of_experiment
 from benchmark.errors import BadInput
 from benchmark.experiment import Average, read
 from benchmark.files import check_endings, write_then_show, write_whole
+from benchmark.own_folder import add_folder
 
 NOTES = {
     "pairs": "difference: first minus second, over the images that both have, with its 95 % "
@@ -43,7 +44,7 @@ def main() -> int:
     parser.add_argument("what", help="an experiment such as table1, or a folder of results")
     parser.add_argument("overrides", nargs="*", help="what the experiment was run with: n=100 ...")
     parser.add_argument("--against", default="", help="one row, that all others are compared with")
-    parser.add_argument("--config-dir", help="where an experiment of your own lies")
+    add_folder(parser)
     parser.add_argument("--write", type=Path, help="a file that ends in .md or .csv")
     arguments = parser.parse_intermixed_args()
     try:

@@ -33,6 +33,7 @@ from benchmark.images import chunks
 from benchmark.interfaces import Batch
 from benchmark.iterates import Descent
 from benchmark.models import ImageClassifier
+from benchmark.own_folder import add_folder, with_folder
 
 NOTE = (
     "iterations until near (with a 95 % interval) and seconds are medians, the rest means; passes "
@@ -184,10 +185,11 @@ def main() -> int:
         default=[],
         help=f"{', '.join(PICTURES)} or, a line per image and iteration, .csv; may be repeated",
     )
+    add_folder(parser)
     arguments = parser.parse_intermixed_args()
     try:
         check_endings(arguments.write, (*PICTURES, ".csv"))
-        cell = Cell.open(load(*arguments.overrides))
+        cell = Cell.open(load(*with_folder(arguments, arguments.overrides)))
         table = pd.concat(traces(cell), ignore_index=True)
         facts = " · ".join(f"{key} {value}" for key, value in caption(cell).items())
         write_then_show(

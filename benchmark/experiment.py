@@ -113,7 +113,7 @@ class Composed(NamedTuple):
         return [*(["--config-dir", self.folder] if self.folder else []), *options]
 
 
-def read(name: str, overrides: Sequence[str], folder: str | None = None) -> Composed:
+def read(name: str, overrides: Sequence[str], folder: str = "") -> Composed:
     """Compose the experiment of a name, such as ``table1``, with a user's overrides.
 
     ``folder`` is that of ``--config-dir``, where an experiment may lie too.

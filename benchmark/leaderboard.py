@@ -26,6 +26,7 @@ from benchmark.figure_parts import PICTURES
 from benchmark.files import check_endings, write_then_show, write_whole
 from benchmark.formats import HTML, MARKDOWN, PAGE, TERMINAL
 from benchmark.layout import NOTHING, Style
+from benchmark.own_folder import add_folder
 from benchmark.standing_figures import standing_figure
 from benchmark.standings import Board, Standing, boards
 
@@ -51,7 +52,7 @@ def main() -> int:
         default=[],
         help="which to show and to rank by, in place of all; may be given several times",
     )
-    parser.add_argument("--config-dir", help="where an experiment of your own lies")
+    add_folder(parser)
     parser.add_argument(
         "--write",
         type=Path,

@@ -30,6 +30,7 @@ from benchmark.contenders import facts_of
 from benchmark.devices import device_name
 from benchmark.errors import BadInput, UnreadableImage
 from benchmark.files import check_endings, write_then_show, write_whole
+from benchmark.own_folder import add_folder, with_folder
 from benchmark.precision_findings import sentences
 from benchmark.precision_runs import Precisions, compare
 from benchmark.precision_tables import Measure, differences, orders, repeats, speeds
@@ -116,10 +117,11 @@ def main() -> int:
         default=[],
         help=f"ends in {', '.join(FORMATS)}; may be repeated",
     )
+    add_folder(parser)
     arguments = parser.parse_intermixed_args()
     try:
         check_endings(arguments.write, FORMATS)
-        comparison = measured(arguments.settings)
+        comparison = measured(with_folder(arguments, arguments.settings))
         write_then_show(
             arguments.write,
             lambda file: write_whole(file, rendered(comparison, file.suffix)),

@@ -60,12 +60,14 @@ def _each_shard(shards: int, given: Sequence[str]) -> str:
     return ",".join(map(str, range(shards)))
 
 
-def about_methods() -> dict[str, dict[str, str]]:
+def about_methods(folder: str = "") -> dict[str, dict[str, str]]:
     """Read what each method's YAML says of it: its name, its paper, and a line; by choice.
 
-    Nothing where the YAML says nothing.
+    Nothing where the YAML says nothing. ``folder`` is one of the user's own, whose come last.
     """
     files = sorted((CONF / "method").glob("*.yaml"))
+    if folder:
+        files += sorted((Path(folder) / "method").glob("*.yaml"))
     read = {file.stem: cast(DictConfig, OmegaConf.load(file)) for file in files}
     return {
         name: cast(dict[str, str], OmegaConf.to_container(node.get(ABOUT, OmegaConf.create())))

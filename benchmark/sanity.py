@@ -24,6 +24,7 @@ from benchmark.config import load
 from benchmark.errors import BadInput, UnreadableImage
 from benchmark.figure_parts import PICTURES
 from benchmark.files import check_endings, write_then_show, write_whole
+from benchmark.own_folder import add_folder, with_folder
 from benchmark.sanity_checks import of_cell
 from benchmark.sanity_figures import sanity_figure
 from benchmark.sanity_variants import CHECKS
@@ -135,6 +136,7 @@ def main() -> int:
         default=[],
         help=f"{', '.join(PICTURES)}, .md or, a line per image and variant, .csv; may be repeated",
     )
+    add_folder(parser)
     arguments = parser.parse_intermixed_args()
     try:
         check_endings(arguments.write, (*PICTURES, ".csv", ".md"))
@@ -143,7 +145,7 @@ def main() -> int:
             {"cascading", "independent"} & set(checks)
         ):
             raise BadInput("a picture shows layers: --check has to name cascading or independent")
-        cells = cells_of(arguments.overrides)
+        cells = cells_of(with_folder(arguments, arguments.overrides))
         table = pd.concat([of_cell(cell, checks) for cell in cells], ignore_index=True)
         told = {key: text for key, text in caption(cells[0]).items() if key != "protocol"}
         facts = " · ".join(f"{key} {value}" for key, value in told.items())

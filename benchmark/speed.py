@@ -26,6 +26,7 @@ from benchmark.alternation import by_name, in_turn, run_in
 from benchmark.building import build
 from benchmark.errors import BadInput, UnreadableImage
 from benchmark.files import check_endings, write_then_show, write_whole
+from benchmark.own_folder import add_folder, with_folder
 from benchmark.resolvers import CONF
 from benchmark.speed_formats import (
     Document,
@@ -104,13 +105,13 @@ def main() -> int:
         default=[],
         help=f"a file that ends in {', '.join(SUFFIXES)}; may be repeated",
     )
+    add_folder(parser)
     arguments = parser.parse_intermixed_args()
     try:
         check_endings(arguments.write, SUFFIXES)
+        given = with_folder(arguments, arguments.settings)
         tables, content, rows = (
-            _compared(arguments.settings, arguments.against.resolve())
-            if arguments.against
-            else _measured(arguments.settings)
+            _compared(given, arguments.against.resolve()) if arguments.against else _measured(given)
         )
         texts = {".md": markdown(tables), ".json": as_json(content), ".csv": csv(rows)}
         write_then_show(

@@ -24,6 +24,7 @@ from benchmark.errors import BadInput
 from benchmark.experiment import read
 from benchmark.experiment_table import print_table, write_table
 from benchmark.files import write_whole
+from benchmark.own_folder import add_folder
 from benchmark.progress import unfinished
 from benchmark.records import Outcome, finished
 from benchmark.stages import Row
@@ -148,7 +149,7 @@ def main() -> int:
         "back with it alone: deletion + insertion of at most half of the score on the image",
     )
     parser.add_argument("--plan", action="store_true", help="what is missing, and what it costs")
-    parser.add_argument("--config-dir", help="where an experiment of your own lies")
+    add_folder(parser)
     parser.add_argument(
         "--write",
         type=Path,

@@ -26,6 +26,7 @@ from benchmark.experiment import Composed, read
 from benchmark.experiment_table import Table
 from benchmark.formats import FORMATS
 from benchmark.ledger import Subject, noted, place_of
+from benchmark.own_folder import add_folder
 from benchmark.records import RunFolder, outcome_of
 from benchmark.stages import Row
 
@@ -204,7 +205,7 @@ def main() -> int:
         metavar="WHAT",
         help="folders of runs, or an experiment with what it was run with; and wandb.KEY=VALUE",
     )
-    parser.add_argument("--config-dir", help="where an experiment of your own lies")
+    add_folder(parser)
     arguments = parser.parse_args()
     given: list[str] = arguments.sync
     settings = [each for each in given if each.startswith("wandb.")]

@@ -15,6 +15,7 @@ from benchmark.advice import did_you_mean, near, resolving
 from benchmark.config import Settings
 from benchmark.errors import BadInput
 from benchmark.files import check_endings
+from benchmark.own_folder import add_folder, with_folder
 from benchmark.resolvers import CONF
 
 
@@ -100,7 +101,7 @@ def not_asked(metrics: Container[str], method: Container[object], whose: str) ->
 
 
 def asked(prog: str, doc: str | None, kinds: Sequence[str]) -> tuple[list[str], list[Path]]:
-    """Read a command line of settings and ``--write FILE``, which may be repeated.
+    """Read a command line of settings, ``--config-dir`` and ``--write FILE`` (may be repeated).
 
     Args:
         prog: the command.
@@ -108,7 +109,7 @@ def asked(prog: str, doc: str | None, kinds: Sequence[str]) -> tuple[list[str], 
         kinds: endings that files may have.
 
     Raises:
-        BadInput: a file has another ending.
+        BadInput: a file has another ending, or the folder cannot be used.
     """
     parser = argparse.ArgumentParser(prog=prog, description=doc)
     parser.add_argument("settings", nargs="*", help="group=choice or key=value, as of a run")
@@ -119,6 +120,7 @@ def asked(prog: str, doc: str | None, kinds: Sequence[str]) -> tuple[list[str], 
         default=[],
         help=f"ends in {' or '.join(kinds)}; may be repeated",
     )
+    add_folder(parser)
     arguments = parser.parse_intermixed_args()
     check_endings(arguments.write, kinds)
-    return arguments.settings, arguments.write
+    return with_folder(arguments, arguments.settings), arguments.write

@@ -37,7 +37,7 @@ def test_a_method_that_does_not_apply_says_why(method):
 
 def test_the_table_gives_each_reason_once_for_all_it_concerns(monkeypatch):
     chosen = dict.fromkeys(["random", "gradcam", "hires_cam"])
-    monkeypatch.setattr(applicability, "about_methods", lambda: chosen)
+    monkeypatch.setattr(applicability, "about_methods", lambda _: chosen)
     text = table(["squeezenet1_1", "vit_b_16"], "random")
     assert "| `random` | any | any |" in text
     assert "| `gradcam` | 13 | – |" in text

@@ -16,6 +16,7 @@ from rich.text import Text
 from benchmark.collect import collect
 from benchmark.errors import BadInput
 from benchmark.experiment import read
+from benchmark.own_folder import add_folder
 from benchmark.report.pages import IMAGES, write_report
 from benchmark.report.sources import Source, of_experiment, of_folders
 
@@ -28,7 +29,7 @@ def main() -> int:
     )
     parser.add_argument("-o", "--out", type=Path, required=True, help="the folder to write")
     parser.add_argument("--images", type=int, default=IMAGES, help="of each group in the gallery")
-    parser.add_argument("--config-dir", help="where an experiment of your own lies")
+    add_folder(parser)
     arguments = parser.parse_intermixed_args()
     try:
         if arguments.images < 0:
@@ -47,7 +48,7 @@ def main() -> int:
     return 0
 
 
-def _source(what: list[str], config_dir: str | None) -> Source:
+def _source(what: list[str], config_dir: str) -> Source:
     first, *rest = what
     if Path(first).is_dir():
         if lost := [each for each in rest if not Path(each).is_dir()]:

@@ -1,0 +1,26 @@
+"""The option ``--config-dir`` of commands that are not Hydra's, where configuration may lie."""
+
+from __future__ import annotations
+
+import argparse
+
+from benchmark.config import places
+
+
+def add_folder(parser: argparse.ArgumentParser) -> None:
+    """Let a command be told where configuration files of one's own lie."""
+    parser.add_argument(
+        "--config-dir",
+        default="",
+        metavar="FOLDER",
+        help="where method/mine.yaml, model/mine.yaml or experiment/mine.yaml of your own lie",
+    )
+
+
+def with_folder(arguments: argparse.Namespace, overrides: list[str]) -> list[str]:
+    """Put what makes Hydra search that folder before the overrides of a run.
+
+    Raises:
+        BadInput: there is no such folder, or a file in it has a name that the project uses.
+    """
+    return [*places(arguments.config_dir), *overrides]
