@@ -30,8 +30,9 @@ NOTES = {
     "bootstrap interval; p: sign flips of the mean; Wilcoxon: p of the signed ranks; Holm: p "
     "corrected for the number of lines; wins: share of images on which the first is better, equal "
     "ones half; detectable: the smallest difference that so many images show 4 times in 5, by one "
-    "test at 5 %. Where means are over classes, the interval draws images within them, and p takes "
-    "each image's difference for as likely turned round",
+    "test at 5 %; too few images: not even differences of one sign would be told from nothing, "
+    "after the correction. Where means are over classes, the interval draws images within them, "
+    "and p takes each image's difference for as likely turned round",
     "ranks": "1 is the best, with its 95 % interval over images drawn anew",
     "seeds": "runs that differ by their seed alone: standard deviation of the mean over images, "
     "and of an image's value, between seeds",
@@ -114,7 +115,7 @@ def _texts(frame: pd.DataFrame) -> pd.DataFrame:
     forms = {"wins": "{:.0%}"} | dict.fromkeys(("p", "Wilcoxon", "Holm"), "{:.2g}")
     for name in map(str, shown.select_dtypes("number")):
         form = forms.get(name, "{:d}" if shown[name].dtype.kind == "i" else "{:.4f}")
-        shown[name] = [form.format(each) for each in shown[name]]
+        shown[name] = ["–" if pd.isna(each) else form.format(each) for each in shown[name]]
     return shown
 
 

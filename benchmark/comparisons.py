@@ -13,7 +13,17 @@ from numpy.typing import NDArray
 from benchmark.contenders import Contender
 from benchmark.errors import BadInput
 from benchmark.experiment import Average
-from benchmark.paired import LEVEL, Pair, compare, holm, ranks, sign_flip, spread, weighted
+from benchmark.paired import (
+    LEVEL,
+    Pair,
+    compare,
+    holm,
+    ranks,
+    sign_flip,
+    smallest,
+    spread,
+    weighted,
+)
 
 
 def tables(
@@ -56,7 +66,11 @@ def tables(
     frames = {"pairs": pd.DataFrame(pairs), "ranks": pd.DataFrame(places)}
     if pairs:
         frames["pairs"]["Holm"] = holm(frames["pairs"]["p"].tolist())
-        frames["pairs"]["verdict"] = [_verdict(line) for _, line in frames["pairs"].iterrows()]
+        counts = frames["pairs"]["n"]
+        frames["pairs"]["verdict"] = [
+            _verdict(line, tests=int((counts <= line["n"]).sum()))
+            for _, line in frames["pairs"].iterrows()
+        ]
         frames["pairs"] = frames["pairs"].drop(columns="higher is better")
     frames["seeds"] = pd.DataFrame(_seeds(contenders, mean))
     if not pairs and not len(frames["seeds"]):
@@ -130,7 +144,10 @@ def _line(pair: Pair, higher_is_better: bool) -> dict[str, object]:
     }
 
 
-def _verdict(line: pd.Series) -> str:
+def _verdict(line: pd.Series, tests: int) -> str:
+    """Say which is better; ``tests`` are those of as few images, which come after all others."""
+    if smallest(line["n"]) * tests >= LEVEL:
+        return "too few images"
     if line["Holm"] >= LEVEL:
         return "not told apart"
     first = (line["difference"] > 0) == line["higher is better"]

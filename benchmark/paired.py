@@ -41,7 +41,7 @@ def compare(
 
     Sources: Wilcoxon (1945) for the signed ranks, differences of zero left out; Fisher's sign
     flips (The Design of Experiments, 1935) for the mean; the detectable difference is that of
-    a paired t-test of level .05 and power .8.
+    a paired t-test of level .05 and power .8; NaN where no differences of so few images would show.
     """
     # Differences that are equal but for rounding are equal: of such there is no skewness.
     given = np.round(np.asarray(apart, dtype=float), 12)
@@ -63,7 +63,14 @@ def _pair(
         return Pair(difference, 1.0, 1.0, higher, np.nan)
     error, freedom = _standard_error(kept, None if classes is None else classes[present])
     detectable = (t.ppf(1 - LEVEL / 2, freedom) + t.ppf(POWER, freedom)) * error
+    if smallest(n) >= LEVEL:
+        detectable = np.nan
     return Pair(difference, p, float(wilcoxon(kept).pvalue), higher, float(detectable))
+
+
+def smallest(n: int) -> float:
+    """Return the p of sign flips of n differences that all have one sign: none of n is smaller."""
+    return min(1.0, 2.0 ** (1 - n))
 
 
 def _standard_error(

@@ -36,6 +36,26 @@ def test_methods_that_differ_by_chance_are_not_told_apart():
     assert line["verdict"] == "not told apart"
 
 
+@pytest.mark.parametrize(("n", "verdict"), [(5, "too few images"), (6, "low is better")])
+def test_so_few_images_that_no_difference_shows_are_said_to_be_too_few(n, verdict):
+    (line,) = tables([contender("low", NOISE[:n]), contender("high", NOISE[:n] + 9)])[
+        "pairs"
+    ].to_dict("records")
+    assert line["verdict"] == verdict
+    assert np.isnan(line["detectable"]) == (n == 5)
+
+
+def test_the_more_lines_the_more_images_are_too_few():
+    three = [contender(name, NOISE[:7] + step) for name, step in (("a", 0), ("b", 5), ("c", 9))]
+    assert set(tables(three)["pairs"]["verdict"]) == {"a is better", "b is better"}  # p 3 / 64
+    more = [*three, contender("d", NOISE[:7] + 13)]
+    assert set(tables(more)["pairs"]["verdict"]) == {"too few images"}  # p 6 / 64
+    # Comparisons of many images come first in the correction, and leave a factor of 3.
+    many = [contender(name, NOISE + step, "many") for name, step in (("a", 0), ("b", 5), ("c", 9))]
+    pairs = tables([*three, *many])["pairs"]
+    assert set(pairs["verdict"]) == {"a is better", "b is better"}
+
+
 def test_images_are_paired_by_their_names_and_not_by_their_order():
     first = contender("a", NOISE)
     second = first._replace(name="b", twin="b", images=first.images.iloc[::-1])
