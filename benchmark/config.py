@@ -196,6 +196,8 @@ def settings_of(config: DictConfig, hydra: DictConfig) -> Settings:
     """Check a composed configuration and type it; ``hydra`` is Hydra's own node."""
     if not _is_count(config.get("n")):
         raise BadInput(f"n={config.n} is no number of images: a whole one from 1 on, or null")
+    if not config.get("metric"):
+        raise BadInput("no metric is named: give one or more, as metric=[deletion,insertion]")
     if lost := [key for key in OF_EXPERIMENTS if key in config and "experiment" not in config]:
         raise BadInput(f"{lost[0]}={config[lost[0]]} is for experiments: add +experiment=...")
     try:

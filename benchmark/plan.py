@@ -52,7 +52,7 @@ def plan(composed: Composed) -> Table:
     shown = Table(title=composed.experiment.title, title_justify="left")
     for heading in ("cell", "state", "images", "explain", "score", "hours"):
         shown.add_column(heading, justify="left" if heading in ("cell", "state") else "right")
-    missing, _ = undone(collect(composed))
+    missing, wanted = undone(collect(composed))
     rows = list(dict.fromkeys(each.row for each in missing))
     small, batch = scene()
     speeds: dict[str, PassTime] = {}
@@ -68,7 +68,11 @@ def plan(composed: Composed) -> Table:
             progress.move(1)
     shown.add_section()
     shown.add_row("all", "", str(images), "", "", f"{total / 3600:.2f}")
-    shown.caption = "explain: forward + backward passes per image; score: forward passes per image"
+    shown.caption = (
+        "explain: forward + backward passes per image; score: forward passes per image"
+        if missing
+        else f"nothing is left to do: {number_of(wanted, 'cell')} done"
+    )
     return shown
 
 

@@ -220,6 +220,7 @@ def test_settings_are_composed_as_the_command_line_would():
         (["gizmo=3"], r"no setting gizmo; a run has method, model, dataset, protocol, "),
         (["+iterations=3"], "iterations is not a setting of Settings"),
         (["method.iteration=3"], r"no setting method\.iteration: did you mean method\.iterations"),
+        (["metric=[]"], r"no metric is named: give one or more, as metric=\[deletion,insertion\]$"),
         (["results=null"], "results"),
         (["~res"], "res"),
         (["res=", "="], "="),

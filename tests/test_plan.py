@@ -91,10 +91,11 @@ def test_the_plan_lists_what_is_missing_and_no_more(planned, capsys):
     ]
 
 
-def test_of_an_experiment_that_is_done_the_plan_lists_nothing_and_says_nothing(planned, capsys):
+def test_of_an_experiment_that_is_done_the_plan_says_so(planned, capsys):
     done = [["metric=[deletion]", f"res={res}", "dataset.limit=6", "method=toy"] for res in (4, 8)]
     lines = planned(*done, only="Toy")
     assert lines["all"][1] == "0"
+    assert any("nothing is left to do: 2 cells done" in each for each in lines)
     assert capsys.readouterr().err == ""
 
 
