@@ -1,4 +1,4 @@
-"""README's table of metrics says of each what the code says."""
+"""The table of metrics in docs says of each what the code says."""
 
 import re
 
@@ -10,8 +10,8 @@ from benchmark.config import load
 
 def rows():
     """The names and arrows of each line of the table."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = text.partition("\n## Metrics\n")[2].partition("\n## ")[0]
+    text = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    section = text.partition("\n## ")[0]
     lines = [line.split("|")[1:3] for line in section.splitlines() if line.startswith("| `")]
     return [(re.findall(r"`(\w+)`", names), arrows.split()) for names, arrows in lines]
 
