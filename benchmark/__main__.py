@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
 import hydra
@@ -23,6 +24,9 @@ from benchmark.resolvers import CONF
 from benchmark.stopping import AGAIN, Stopped, stopping
 from benchmark.sweep import JobFailed, ShowTable, is_away, unfinished
 
+# Hydra's options that take what follows them.
+VALUED = {"--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn"}
+VALUED |= {"--config-dir", "-cd", "--experimental-rerun"}
 AFTERWARDS = "when the others have ended, give the same command again and it continues"
 refused: list[str] = []  # what was wrong with cells of this start; the others are still run
 crashed: list[str] = []  # tracebacks of cells that failed by no fault of the input
@@ -78,6 +82,18 @@ def refuse(error: Exception) -> None:
     print(f"benchmark: {text}", file=sys.stderr)
 
 
+def flags_first(given: Sequence[str]) -> list[str]:
+    """Put options before settings, for Hydra understands none that stands between two settings."""
+    flags: list[str] = []
+    settings: list[str] = []
+    before = ""
+    for each in given:
+        is_value = before in VALUED or (before in ("--info", "-i") and "=" not in each)
+        (flags if is_value or each.startswith("-") else settings).append(each)
+        before = "" if is_value else each
+    return flags + settings
+
+
 def keep(settings: Settings, error: str) -> None:
     """Let an experiment's table know why a cell has failed, where anything can be written."""
     with contextlib.suppress(OSError):
@@ -96,6 +112,7 @@ def main() -> int:
     crashed.clear()
     unfinished.clear()
     ShowTable.begun = None
+    sys.argv[1:] = flags_first(sys.argv[1:])
     try:
         prepare()
         with stopping():

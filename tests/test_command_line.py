@@ -7,7 +7,9 @@ import cells
 import pytest
 import torchvision
 from cells import ROOT, choices, command, environment, make_conf, make_images
+from hydra._internal.utils import get_args_parser
 
+from benchmark.__main__ import VALUED, flags_first
 from benchmark.config import load
 from benchmark.show import Screen
 from benchmark.torchvision_configs import TorchvisionConfigs
@@ -36,6 +38,39 @@ def tiny(place, tmp_path):
 
 def folders(tmp_path):
     return {file.parent.name.rpartition("-")[0] for file in tmp_path.rglob("settings.json")}
+
+
+# Options and settings in any order
+
+
+@pytest.mark.parametrize(
+    ("given", "understood"),
+    [
+        ("method=sobel --multirun res=7,14", "--multirun method=sobel res=7,14"),
+        ("a=1 --config-dir conf b=2 -m", "--config-dir conf -m a=1 b=2"),
+        ("a=1 --config-dir=conf ~b", "--config-dir=conf a=1 ~b"),
+        ("a=1 --cfg job +b=-1 --info", "--cfg job --info a=1 +b=-1"),
+        ("--info plugins a=1", "--info plugins a=1"),
+        ("--info a=1", "--info a=1"),
+        ("a=1 --config-dir", "--config-dir a=1"),
+        ("-cd -m a=1", "-cd -m a=1"),
+        ("", ""),
+    ],
+)
+def test_options_may_stand_anywhere(given, understood):
+    assert flags_first(given.split()) == understood.split()
+
+
+def test_the_options_that_take_a_value_are_hydras():
+    actions = [each for each in get_args_parser()._actions if each.option_strings]
+    taking = {name for each in actions if each.nargs is None for name in each.option_strings}
+    assert taking == VALUED
+
+
+def test_a_sweep_may_be_asked_for_behind_a_setting(tiny, tmp_path):
+    done = tiny("method=centre", "--multirun", "res=4,8")
+    assert done.code == 0
+    assert folders(tmp_path) == {"centre-4", "centre-8"}
 
 
 # Help
