@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -72,14 +73,15 @@ def entry(config: DictConfig) -> None:
 
 
 def refuse(error: Exception) -> None:
-    """Say in one line what was wrong with the input."""
+    """Say in one line what was wrong with the input; once, though it be so for many cells."""
     if isinstance(error, OSError) and not isinstance(error, HydraException):
         # a full disk, a folder that became read-only
         text = f"{error.strerror or error}: {error.filename or 'while writing results'}"
     else:
         text = one_line(error)
+    if text not in refused:
+        print(f"benchmark: {text}", file=sys.stderr)
     refused.append(text)
-    print(f"benchmark: {text}", file=sys.stderr)
 
 
 def flags_first(given: Sequence[str]) -> list[str]:
@@ -135,6 +137,9 @@ def main() -> int:
         crashed.append(f"{type(error).__name__}: {text}")
         print(f"benchmark: a job was lost; {AFTERWARDS} ({crashed[-1]})", file=sys.stderr)
         ShowTable.end()
+    for text, cells in Counter(refused).items():
+        if cells > 1:  # perhaps far above, and before the table
+            print(f"benchmark: so for {cells} cells: {text}", file=sys.stderr)
     return 1 if crashed else 2 if refused or unfinished else 0
 
 
