@@ -17,6 +17,7 @@ from typing import Any
 from benchmark.config import load
 from benchmark.errors import BadInput, UnreadableImage
 from benchmark.exploring import Explorer, Picture, Result, models, side_by_side
+from benchmark.own_folder import add_folder
 from benchmark.resolvers import about_methods
 
 LARGEST = "10mb"  # upload
@@ -29,7 +30,7 @@ def page(explorer: Explorer, weights_root: str | None) -> Any:
     """Lay out the page; returns Gradio's Blocks."""
     import gradio as gr  # noqa: PLC0415 - not installed unless asked for
 
-    known = models(weights_root)
+    known = models(weights_root, explorer.own)
     kept = tempfile.TemporaryDirectory()  # of the last figure, for as long as the page is served
     with gr.Blocks(title="Saliency explorer", analytics_enabled=False) as blocks:
         gr.Markdown("# Which pixels made the network decide so?")
@@ -47,7 +48,10 @@ def page(explorer: Explorer, weights_root: str | None) -> Any:
                 target = gr.Dropdown([], label="class to explain (the five most probable)")
             with gr.Column(scale=1):
                 methods = gr.Dropdown(
-                    [*about_methods()], value=[*STARTING], multiselect=True, label="methods"
+                    [*about_methods(explorer.own)],
+                    value=[*STARTING],
+                    multiselect=True,
+                    label="methods",
                 )
                 res = gr.Dropdown(RESOLUTIONS, value=14, label="cells along a side")
                 run = gr.Button("Explain", variant="primary")
@@ -139,6 +143,7 @@ def main() -> int:
     parser.add_argument("overrides", nargs="*", help="as for benchmark: device=cpu protocol=rise")
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other machines in")
     parser.add_argument("--port", type=int, default=7860)
+    add_folder(parser)
     arguments = parser.parse_intermixed_args()
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when it is imported
     os.environ["HF_HUB_OFFLINE"] = "1"
@@ -148,10 +153,10 @@ def main() -> int:
         print('benchmark.explore: needs Gradio: pip install -e ".[explore]"', file=sys.stderr)
         return 2
     try:
-        settings = load(*arguments.overrides)
+        settings = load(*arguments.overrides, folder=arguments.config_dir)
         folder = Path(settings.results).resolve() / "explore"
         root = load("model=squeezenet1_1").model.weights_root
-        blocks = page(Explorer(arguments.overrides, folder), root)
+        blocks = page(Explorer(arguments.overrides, folder, arguments.config_dir), root)
     except (BadInput, OSError) as error:
         print(f"benchmark.explore: {error}", file=sys.stderr)
         return 2

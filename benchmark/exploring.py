@@ -19,7 +19,7 @@ from torchvision.models import list_models
 
 from benchmark.building import build
 from benchmark.cell import Cell
-from benchmark.config import load
+from benchmark.config import load, places
 from benchmark.devices import clock
 from benchmark.errors import BadInput, UnreadableImage
 from benchmark.figure_parts import COLOUR_OF, CURVES, INCHES, draw_axes, overlay, without_ticks
@@ -54,27 +54,33 @@ class Result(NamedTuple):
     passes: tuple[float, float] = (0.0, 0.0)  # forward, backward; of the heatmap alone
 
 
-def models(weights_root: str | None) -> list[str]:
-    """List the models that need no download: the project's, and those with a file of weights."""
+def models(weights_root: str | None, own: str = "") -> list[str]:
+    """List models that need no download: the project's, those with weights, the user's own.
+
+    ``own`` is the folder of ``--config-dir``.
+    """
     root = Path(weights_root).expanduser() if weights_root else None
     files = sorted(root.iterdir()) if root and root.is_dir() else []
     names = {each.name.partition(".")[0] for each in files if each.name.endswith(SUFFIXES)}
-    return [*OWN, *sorted(names & set(list_models()))]
+    theirs = sorted(each.stem for each in (Path(own) / "model").glob("*.yaml")) if own else []
+    return [*OWN, *sorted(names & set(list_models()) - set(theirs)), *theirs]
 
 
 class Explorer:
     """Explains images with a user's settings; keeps uploads and nothing else."""
 
-    def __init__(self, overrides: Sequence[str], folder: Path) -> None:
+    def __init__(self, overrides: Sequence[str], folder: Path, own: str = "") -> None:
         """Prepare.
 
         Args:
             overrides: as for ``python -m benchmark``: device, protocol and the like.
             folder: where uploaded images are kept, so that the command lines shown find them.
+            own: the folder of ``--config-dir``, where configuration files may lie too.
         """
-        if load(*overrides).attack:
+        if load(*overrides, folder=own).attack:
             raise BadInput("the explorer shows images as they are: leave out attack=...")
-        self.overrides = tuple(overrides)
+        self.own = str(Path(own).resolve()) if own else ""
+        self.overrides = (*places(own), *overrides)
         self.folder = folder
 
     def examples(self, model: str) -> list[str]:
@@ -153,11 +159,16 @@ class Explorer:
                     given.append(f"resize={how}")
                 yield self._explained(cell, picture, method, given, res)
             except (BadInput, UnreadableImage, RuntimeError) as error:  # such as out of memory
-                yield Result(method, _command(given), str(error))
+                yield Result(method, self._command(given), str(error))
 
-    @staticmethod
+    def _command(self, given: Sequence[str]) -> str:
+        """Write the command line that does the same again."""
+        options = ["--config-dir", self.own] if self.own else []
+        settings = given[len(places(self.own)) :]  # the options say where these look
+        return shlex.join(["python", "-m", "benchmark", *options, *settings])
+
     def _explained(
-        cell: Cell, picture: Picture, method: str, given: Sequence[str], res: int
+        self, cell: Cell, picture: Picture, method: str, given: Sequence[str], res: int
     ) -> Result:
         batch = cell.batch([picture.id])
         cell.model.begin_count(1)
@@ -176,7 +187,7 @@ class Explorer:
                 scores.curves["scores"][0].float().cpu().numpy(),
             )
         shown = heatmaps[0].float().cpu().numpy()
-        return Result(method, _command(given), "", shown, curves, values, seconds, passes)
+        return Result(method, self._command(given), "", shown, curves, values, seconds, passes)
 
 
 @lru_cache(maxsize=2)
@@ -188,10 +199,6 @@ def _loaded(name: str, overrides: tuple[str, ...]) -> ImageClassifier:
 def _quoted(path: Path) -> str:
     """Write a path as Hydra takes it: in quotes where it is not plain."""
     return str(path) if re.fullmatch(r"[\w./-]+", str(path)) else f"'{path}'"
-
-
-def _command(given: Sequence[str]) -> str:
-    return "python -m benchmark " + " ".join(map(shlex.quote, given))
 
 
 def side_by_side(picture: NDArray[np.float32], results: Sequence[Result]) -> Figure:

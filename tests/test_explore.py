@@ -88,6 +88,24 @@ def test_attacked_images_are_refused(tmp_path):
         Explorer(["attack=mi_fgsm"], tmp_path)
 
 
+def test_a_method_of_ones_own_is_shown_with_a_command_that_finds_it(tmp_path):
+    folder = tmp_path / "conf"
+    for kind in ("method", "model"):
+        (folder / kind).mkdir(parents=True)
+    (folder / "method" / "mine.yaml").write_text(
+        "_target_: methods.controls.Centre\nres: ${res}\nsigma: 0.1\n"
+    )
+    (folder / "model" / "theirs.yaml").write_text("_target_: none\n")
+    explorer = Explorer([f"results='{tmp_path}'"], tmp_path / "images", str(folder))
+    assert models(None, explorer.own)[-1] == "theirs"
+    picture = explorer.example("scenes_vgg", explorer.examples("scenes_vgg")[0])
+    (result,) = explorer.explain("scenes_vgg", picture, ["mine"], res=7, target=3)
+    assert not result.error
+    words = shlex.split(result.command)
+    assert words[3:5] == ["--config-dir", str(folder)]
+    assert load(*words[5:], folder=words[4]).method.sigma == 0.1
+
+
 def test_what_a_method_cannot_do_stands_beside_the_others_results(explored):
     explorer, picture, _ = explored
     bad, good = explorer.explain("scenes_vgg", picture, ["igos", "centre"], res=9, target=3)

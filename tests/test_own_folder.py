@@ -43,7 +43,7 @@ def test_a_command_reads_the_method_that_lies_there(command, folder, monkeypatch
     assert "method.res must be at least 1, got 0" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "applicability"])
+@pytest.mark.parametrize("command", [*COMMANDS, "applicability", "explore"])
 def test_a_folder_that_is_not_there_is_refused(command, monkeypatch, capsys):
     given = [*COMMANDS.get(command, []), "--config-dir", "nowhere"]
     assert ended(monkeypatch, command, *given) == 2
