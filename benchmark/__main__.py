@@ -73,7 +73,7 @@ def entry(config: DictConfig) -> None:
 
 
 def refuse(error: Exception) -> None:
-    """Say in one line what was wrong with the input; once, though it be so for many cells."""
+    """Say in one line what was wrong with the input; in one process once, though many jobs fail."""
     if isinstance(error, OSError) and not isinstance(error, HydraException):
         # a full disk, a folder that became read-only
         text = f"{error.strerror or error}: {error.filename or 'while writing results'}"
@@ -84,16 +84,25 @@ def refuse(error: Exception) -> None:
     refused.append(text)
 
 
-def flags_first(given: Sequence[str]) -> list[str]:
-    """Put options before settings, for Hydra understands none that stands between two settings."""
+def settings_first(given: Sequence[str]) -> list[str]:
+    """Put settings before options, for Hydra understands none that stands between two settings."""
     flags: list[str] = []
     settings: list[str] = []
     before = ""
+    if "--" in given:  # behind it nothing is an option: whoever writes it knows the order
+        return list(given)
     for each in given:
-        is_value = before in VALUED or (before in ("--info", "-i") and "=" not in each)
+        is_value = _takes_value(before) or (before in ("--info", "-i") and "=" not in each)
         (flags if is_value or each.startswith("-") else settings).append(each)
         before = "" if is_value else each
-    return flags + settings
+    return settings + flags
+
+
+def _takes_value(option: str) -> bool:
+    """Whether it is such an option of Hydra's, which may be shortened as ``--config-d``."""
+    return option in VALUED or (
+        option.startswith("--c") and any(each.startswith(option) for each in VALUED)
+    )
 
 
 def keep(settings: Settings, error: str) -> None:
@@ -114,7 +123,7 @@ def main() -> int:
     crashed.clear()
     unfinished.clear()
     ShowTable.begun = None
-    sys.argv[1:] = flags_first(sys.argv[1:])
+    sys.argv[1:] = settings_first(sys.argv[1:])  # and so it stands in the log
     try:
         prepare()
         with stopping():
@@ -130,6 +139,10 @@ def main() -> int:
     except Stopped as signal:
         print(f"benchmark: stopped by {signal}; the same command continues here", file=sys.stderr)
         return AGAIN
+    except ValueError as error:  # Hydra's, of metric=null and the like
+        if "Config group override" not in str(error):
+            raise
+        refuse(error)
     except Exception as error:  # of a lost job a launcher may raise anything; no other is swallowed
         if not ShowTable.is_away():
             raise
@@ -137,9 +150,9 @@ def main() -> int:
         crashed.append(f"{type(error).__name__}: {text}")
         print(f"benchmark: a job was lost; {AFTERWARDS} ({crashed[-1]})", file=sys.stderr)
         ShowTable.end()
-    for text, cells in Counter(refused).items():
-        if cells > 1:  # perhaps far above, and before the table
-            print(f"benchmark: so for {cells} cells: {text}", file=sys.stderr)
+    for text, jobs in Counter(refused).items():
+        if jobs > 1:  # perhaps far above, and before the table
+            print(f"benchmark: so for {jobs} jobs: {text}", file=sys.stderr)
     return 1 if crashed else 2 if refused or unfinished else 0
 
 

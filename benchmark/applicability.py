@@ -143,7 +143,7 @@ def main() -> int:
     parser.add_argument("--weights", default="random", help="as model.weights")
     parser.add_argument("--write", type=Path, help="a Markdown file")
     add_folder(parser)
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     keep_freed_memory()
     torch.set_flush_denormal(True)  # random weights make them, and passes with them take minutes
     try:

@@ -25,7 +25,7 @@ from rich.text import Text
 from benchmark import baselines, measured
 from benchmark.building import build
 from benchmark.check_formats import FORMATS, NOTE, headline, lines, notes
-from benchmark.config import composed, places, whole
+from benchmark.config import composed, searching, whole
 from benchmark.errors import BadInput
 from benchmark.experiment import read
 from benchmark.files import check_endings, write_then_show, write_whole
@@ -152,7 +152,7 @@ def _asked(arguments: argparse.Namespace) -> Asked:
     own = [each for each in given if _key(each) in OWN or _key(each).startswith("check.")]
     if arguments.accept:
         own.append(f"candidate={_quoted(arguments.accept)}")
-    config, _ = composed("check", [*places(arguments.config_dir), *own])
+    config, _ = composed("check", searching(arguments.config_dir, own))
     others = [each for each in given if each not in own]
     check_near(others, config)
     wanted = ("candidate", "baseline")

@@ -66,10 +66,10 @@ def tables(
     frames = {"pairs": pd.DataFrame(pairs), "ranks": pd.DataFrame(places)}
     if pairs:
         frames["pairs"]["Holm"] = holm(frames["pairs"]["p"].tolist())
-        counts = frames["pairs"]["n"]
+        floors = holm([smallest(n) for n in frames["pairs"]["n"]])  # that Holm cannot fall below
         frames["pairs"]["verdict"] = [
-            _verdict(line, tests=int((counts <= line["n"]).sum()))
-            for _, line in frames["pairs"].iterrows()
+            "too few images" if floor >= LEVEL else _verdict(line)
+            for floor, (_, line) in zip(floors, frames["pairs"].iterrows(), strict=True)
         ]
         frames["pairs"] = frames["pairs"].drop(columns="higher is better")
     frames["seeds"] = pd.DataFrame(_seeds(contenders, mean))
@@ -144,10 +144,7 @@ def _line(pair: Pair, higher_is_better: bool) -> dict[str, object]:
     }
 
 
-def _verdict(line: pd.Series, tests: int) -> str:
-    """Say which is better; ``tests`` are those of as few images, which come after all others."""
-    if smallest(line["n"]) * tests >= LEVEL:
-        return "too few images"
+def _verdict(line: pd.Series) -> str:
     if line["Holm"] >= LEVEL:
         return "not told apart"
     first = (line["difference"] > 0) == line["higher is better"]

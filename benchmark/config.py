@@ -25,6 +25,7 @@ from benchmark.resolvers import CONF, register_resolvers
 from benchmark.shards import Shard
 from benchmark.torchvision_configs import TorchvisionConfigs
 
+SEARCHED = "hydra.searchpath in command-line"  # Hydra's word for where ``places`` makes it look
 GROUPS = ("method", "model", "dataset", "protocol", "attack")
 OF_EXPERIMENTS = ("experiment", "n", "cell")  # what a sweep's table is made of, which no cell sees
 
@@ -131,7 +132,7 @@ def load(*overrides: str, folder: str | Path = "") -> Settings:
     Raises:
         BadInput: a choice, key or value is wrong; the message says which.
     """
-    return settings_of(*composed("config", [*places(folder), *overrides]))
+    return settings_of(*composed("config", searching(folder, overrides)))
 
 
 def places(folder: str | Path) -> list[str]:
@@ -150,14 +151,28 @@ def places(folder: str | Path) -> list[str]:
     return [f"hydra.searchpath=['file://{quoted}','torchvision://models']"]
 
 
-def check_names(folder: Path) -> None:
+def searching(folder: str | Path, overrides: Sequence[str]) -> list[str]:
+    """Put what lets configuration files lie in another folder before overrides.
+
+    Raises:
+        BadInput: as of ``places``, or the overrides name folders themselves.
+    """
+    place = places(folder)
+    if place and any(each.lstrip("+~").startswith("hydra.searchpath=") for each in overrides):
+        raise BadInput("--config-dir and hydra.searchpath=... name folders both: give one of them")
+    return [*place, *overrides]
+
+
+def check_names(folder: Path, conf: Path = CONF) -> None:
     """Refuse a folder of one's own in which a file would never be read: the project's come first.
+
+    ``conf`` is the project's, of this checkout or another.
 
     Raises:
         BadInput: a file differs from the project's of the same name.
     """
-    for file in sorted(CONF.rglob("*.yaml")):
-        name = file.relative_to(CONF)
+    for file in sorted(conf.rglob("*.yaml")):
+        name = file.relative_to(conf)
         own = folder / name
         if own.is_file() and own.read_bytes() != file.read_bytes():
             raise BadInput(
@@ -230,7 +245,8 @@ def _is_count(value: object) -> bool:
 
 def folder_of(hydra: DictConfig) -> str:
     """Return what ``--config-dir`` named; empty where it was not given."""
-    given = [each for each in hydra.runtime.config_sources if each.provider == "command-line"]
+    sources = hydra.runtime.config_sources
+    given = [each for each in sources if each.provider in ("command-line", SEARCHED)]
     return str(given[0].path) if given else ""
 
 

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from benchmark.advice import one_line
-from benchmark.config import Settings, composed, folder_of, places, settings_of, whole
+from benchmark.config import Settings, composed, folder_of, searching, settings_of, whole
 from benchmark.errors import BadInput
 
 Average = Enum("Average", "images classes")
@@ -97,7 +97,7 @@ class Composed(NamedTuple):
             BadInput: a choice, key or value is wrong.
         """
         cell = self.experiment.overrides(row, column)
-        settings = settings_of(*composed("config", [*places(self.folder), *self.given, *cell]))
+        settings = settings_of(*composed("config", searching(self.folder, [*self.given, *cell])))
         settings.wandb.group = settings.wandb.group or self.name
         return replace(settings, again=self._arguments("--multirun", *whole(self.given)))
 
@@ -125,7 +125,7 @@ def read(name: str, overrides: Sequence[str], folder: str = "") -> Composed:
         raise BadInput(f"there is no folder {name}, and experiments have names such as table1")
     folder = str(Path(folder).resolve()) if folder else ""
     given = [f"+experiment={name}", *whole(overrides)]
-    config, _ = composed("config", [*places(folder), *given])
+    config, _ = composed("config", searching(folder, given))
     experiment = experiment_of(config)
     check_free(experiment, given)
     return Composed(name, experiment, given, folder)

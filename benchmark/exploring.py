@@ -19,7 +19,7 @@ from torchvision.models import list_models
 
 from benchmark.building import build
 from benchmark.cell import Cell
-from benchmark.config import load, places
+from benchmark.config import load, places, searching
 from benchmark.devices import clock
 from benchmark.errors import BadInput, UnreadableImage
 from benchmark.figure_parts import COLOUR_OF, CURVES, INCHES, draw_axes, overlay, without_ticks
@@ -80,7 +80,7 @@ class Explorer:
         if load(*overrides, folder=own).attack:
             raise BadInput("the explorer shows images as they are: leave out attack=...")
         self.own = str(Path(own).resolve()) if own else ""
-        self.overrides = (*places(own), *overrides)
+        self.overrides = tuple(searching(own, overrides))
         self.folder = folder
 
     def examples(self, model: str) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from benchmark.config import places
+from benchmark.config import searching
 
 
 def add_folder(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +21,7 @@ def with_folder(arguments: argparse.Namespace, overrides: list[str]) -> list[str
     """Put what makes Hydra search that folder before the overrides of a run.
 
     Raises:
-        BadInput: there is no such folder, or a file in it has a name that the project uses.
+        BadInput: there is no such folder, a file in it has a name that the project uses, or the
+            overrides name folders themselves.
     """
-    return [*places(arguments.config_dir), *overrides]
+    return searching(arguments.config_dir, overrides)

@@ -69,8 +69,8 @@ def _pair(
 
 
 def smallest(n: int) -> float:
-    """Return the p of sign flips of n differences that all have one sign: none of n is smaller."""
-    return min(1.0, 2.0 ** (1 - n))
+    """Return the p of all sign flips of n differences of one sign: none of n can be smaller."""
+    return 1.0 if n == 0 else 2.0 ** (1 - n)
 
 
 def _standard_error(
@@ -115,12 +115,23 @@ def sign_flip(
     a hundred times as many as tests, with the given signs among them.
 
     Args:
-        apart: [K, N] differences; NaN, where an image has none, is as good as 0.
+        apart: [K, N] differences; NaN, where an image has none, is left out.
         tests: that are made together, so that p can be small enough for all.
         seed: of the flips, the same for all K.
         above: one-sided; the share of flips under which a mean is as high as it is.
     """
-    given = np.nan_to_num(np.atleast_2d(np.asarray(apart, dtype=float)))
+    lines = np.atleast_2d(np.asarray(apart, dtype=float))
+    present = ~np.isnan(lines)
+    found = np.empty(len(lines))
+    for pattern in np.unique(present, axis=0):  # what is present decides whether flips are few
+        alike = (present == pattern).all(1)
+        found[alike] = _sign_flip(lines[alike][:, pattern], tests, seed, above=above)
+    return found.tolist()
+
+
+def _sign_flip(
+    given: NDArray[np.float64], tests: int, seed: int, *, above: bool
+) -> NDArray[np.float64]:
     count, n = given.shape
     observed = given.sum(1) if above else np.abs(given.sum(1))
     observed -= 1e-9 * np.abs(given).sum(1)  # equal but for the order in which they were added
@@ -138,7 +149,8 @@ def sign_flip(
             bits = source.integers(0, 2, size=(size, n), dtype=np.int8)
         sums = (1.0 - 2.0 * bits) @ given.T  # [size, K]
         as_far += ((sums if above else np.abs(sums)) >= observed).sum(0)
-    return [float(each) / (total if everything else total + 1) for each in as_far]
+    share: NDArray[np.float64] = as_far / (total if everything else total + 1)
+    return share
 
 
 def holm(ps: Sequence[float], tests: int = 0) -> list[float]:

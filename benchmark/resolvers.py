@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from benchmark.errors import BadInput
 from benchmark.gpus import workers
@@ -64,15 +66,27 @@ def about_methods(folder: str = "") -> dict[str, dict[str, str]]:
     """Read what each method's YAML says of it: its name, its paper, and a line; by choice.
 
     Nothing where the YAML says nothing. ``folder`` is one of the user's own, whose come last.
+
+    Raises:
+        BadInput: a file cannot be read, or what it says of itself is no mapping.
     """
     files = sorted((CONF / "method").glob("*.yaml"))
     if folder:
         files += sorted((Path(folder) / "method").glob("*.yaml"))
-    read = {file.stem: cast(DictConfig, OmegaConf.load(file)) for file in files}
-    return {
-        name: cast(dict[str, str], OmegaConf.to_container(node.get(ABOUT, OmegaConf.create())))
-        for name, node in read.items()
-    }
+    return {file.stem: _about(file) for file in files}
+
+
+def _about(file: Path) -> dict[str, str]:
+    try:
+        node = OmegaConf.load(file)
+    except (OSError, OmegaConfBaseException, YAMLError) as error:
+        raise BadInput(f"{file} cannot be read: {' '.join(str(error).split())}") from error
+    told = node.get(ABOUT) if isinstance(node, DictConfig) else ""
+    if told is None:
+        return {}
+    if not isinstance(told, DictConfig):
+        raise BadInput(f"{file}: {ABOUT} has to be a mapping, of name, paper and line")
+    return cast(dict[str, str], OmegaConf.to_container(told))
 
 
 def _methods() -> str:

@@ -24,6 +24,7 @@ from rich.console import Console
 from benchmark.advice import one_line
 from benchmark.alternation import by_name, in_turn, run_in
 from benchmark.building import build
+from benchmark.config import check_names
 from benchmark.errors import BadInput, UnreadableImage
 from benchmark.files import check_endings, write_then_show, write_whole
 from benchmark.own_folder import add_folder, with_folder
@@ -110,6 +111,8 @@ def main() -> int:
     try:
         check_endings(arguments.write, SUFFIXES)
         given = with_folder(arguments, arguments.settings)
+        if arguments.against and arguments.config_dir:
+            check_names(Path(arguments.config_dir), arguments.against.resolve() / "conf")
         tables, content, rows = (
             _compared(given, arguments.against.resolve()) if arguments.against else _measured(given)
         )

@@ -9,7 +9,7 @@ import torchvision
 from cells import ROOT, choices, command, environment, make_conf, make_images
 from hydra._internal.utils import get_args_parser
 
-from benchmark.__main__ import VALUED, flags_first
+from benchmark.__main__ import VALUED, settings_first
 from benchmark.config import load
 from benchmark.show import Screen
 from benchmark.torchvision_configs import TorchvisionConfigs
@@ -44,21 +44,32 @@ def folders(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("given", "understood"),
+    ("given", "settings", "options"),
     [
-        ("method=sobel --multirun res=7,14", "--multirun method=sobel res=7,14"),
-        ("a=1 --config-dir conf b=2 -m", "--config-dir conf -m a=1 b=2"),
-        ("a=1 --config-dir=conf ~b", "--config-dir=conf a=1 ~b"),
-        ("a=1 --cfg job +b=-1 --info", "--cfg job --info a=1 +b=-1"),
-        ("--info plugins a=1", "--info plugins a=1"),
-        ("--info a=1", "--info a=1"),
-        ("a=1 --config-dir", "--config-dir a=1"),
-        ("-cd -m a=1", "-cd -m a=1"),
-        ("", ""),
+        ("method=sobel --multirun res=7,14", "method=sobel res=7,14", {"multirun": True}),
+        ("-m a=1 b=2", "a=1 b=2", {"multirun": True}),
+        ("a=1 --config-dir conf b=2 -m", "a=1 b=2", {"multirun": True, "config_dir": "conf"}),
+        ("a=1 --config-d conf b=2", "a=1 b=2", {"config_dir": "conf"}),
+        ("a=1 -cd x=y b=2", "a=1 b=2", {"config_dir": "x=y"}),
+        ("a=1 --config-dir=conf ~b", "a=1 ~b", {"config_dir": "conf"}),
+        ("a=1 --cfg job +b=-1 --info", "a=1 +b=-1", {"cfg": "job", "info": "all"}),
+        ("--info plugins a=1", "a=1", {"info": "plugins"}),
+        ("--info a=1", "a=1", {"info": "all"}),
+        ("-m a=1 -- b=2", "a=1 b=2", {"multirun": True}),
+        ("", "", {}),
     ],
 )
-def test_options_may_stand_anywhere(given, understood):
-    assert flags_first(given.split()) == understood.split()
+def test_options_may_stand_anywhere(given, settings, options):
+    parser = get_args_parser()
+    understood = vars(parser.parse_args(settings_first(given.split())))
+    expected = vars(parser.parse_args([])) | options | {"overrides": settings.split()}
+    assert understood == expected
+
+
+def test_an_option_without_its_value_takes_no_setting_for_it(capsys):
+    with pytest.raises(SystemExit):
+        get_args_parser().parse_args(settings_first(["a=1", "--config-dir"]))
+    assert "expected one argument" in capsys.readouterr().err
 
 
 def test_the_options_that_take_a_value_are_hydras():

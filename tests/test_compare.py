@@ -50,10 +50,27 @@ def test_the_more_lines_the_more_images_are_too_few():
     assert set(tables(three)["pairs"]["verdict"]) == {"a is better", "b is better"}  # p 3 / 64
     more = [*three, contender("d", NOISE[:7] + 13)]
     assert set(tables(more)["pairs"]["verdict"]) == {"too few images"}  # p 6 / 64
-    # Comparisons of many images come first in the correction, and leave a factor of 3.
+    # Comparisons of many images come first in the correction, and leave a factor of 3 ...
     many = [contender(name, NOISE + step, "many") for name, step in (("a", 0), ("b", 5), ("c", 9))]
     pairs = tables([*three, *many])["pairs"]
     assert set(pairs["verdict"]) == {"a is better", "b is better"}
+    # ... unless these are too few themselves: then nothing comes before the line of fewest.
+    groups = "ghijk"
+    some = [
+        contender(name, NOISE[:8] + step, group)
+        for group in groups
+        for name, step in (("a", 0), ("b", 5), ("c", 9))
+    ]
+    assert set(tables([*three, *some])["pairs"]["verdict"]) == {"too few images"}  # 18 / 128
+
+
+def test_what_is_too_few_is_shown_without_a_detectable_difference():
+    found = tables([contender("low", NOISE[:5]), contender("high", NOISE[:5] + 9)])
+    (line,) = [
+        each for each in compare._rendered(found, ".md").splitlines() if "too few images |" in each
+    ]
+    assert "| – |" in line
+    assert "nan" not in line
 
 
 def test_images_are_paired_by_their_names_and_not_by_their_order():

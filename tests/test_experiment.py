@@ -375,7 +375,7 @@ def test_what_is_wrong_with_every_cell_is_said_once_and_summed_up(place, tmp_pat
     assert said.code == 2
     lines = [line for line in said.err.splitlines() if "device=cuda:99" in line]
     assert len(lines) == 2
-    assert lines[1].startswith("benchmark: so for 5 cells: device=cuda:99")
+    assert lines[1].startswith("benchmark: so for 5 jobs: device=cuda:99")
 
 
 def test_a_sweep_that_sets_what_cells_set_runs_nothing(place, tmp_path):

@@ -97,13 +97,36 @@ def test_a_method_of_ones_own_is_shown_with_a_command_that_finds_it(tmp_path):
     )
     (folder / "model" / "theirs.yaml").write_text("_target_: none\n")
     explorer = Explorer([f"results='{tmp_path}'"], tmp_path / "images", str(folder))
-    assert models(None, explorer.own)[-1] == "theirs"
+    (folder / "model" / "alexnet.yaml").write_text("_target_: none\n")
+    (tmp_path / "alexnet.pth").touch()  # torchvision's, whose place theirs takes
+    assert models(str(tmp_path), explorer.own) == [
+        "scenes_vgg",
+        "scenes_resnet",
+        "alexnet",
+        "theirs",
+    ]
     picture = explorer.example("scenes_vgg", explorer.examples("scenes_vgg")[0])
     (result,) = explorer.explain("scenes_vgg", picture, ["mine"], res=7, target=3)
     assert not result.error
     words = shlex.split(result.command)
     assert words[3:5] == ["--config-dir", str(folder)]
     assert load(*words[5:], folder=words[4]).method.sigma == 0.1
+
+
+def test_the_page_offers_methods_and_models_of_ones_own(tmp_path):
+    pytest.importorskip("gradio")
+    from benchmark.explore import page  # noqa: PLC0415 - needs Gradio only when it is called
+
+    for kind in ("method", "model"):
+        (tmp_path / kind).mkdir()
+        (tmp_path / kind / f"my_{kind}.yaml").write_text("_target_: none\n")
+    blocks = page(Explorer([], tmp_path / "images", str(tmp_path)), None)
+    offered = [
+        value
+        for each in blocks.config["components"]
+        for value in each["props"].get("choices") or []
+    ]
+    assert {("my_method", "my_method"), ("my_model", "my_model")} <= set(map(tuple, offered))
 
 
 def test_what_a_method_cannot_do_stands_beside_the_others_results(explored):

@@ -23,6 +23,8 @@ from toys import (
 )
 
 from benchmark.attribution import Score
+from benchmark.building import build
+from benchmark.config import load
 from benchmark.interfaces import BadInput
 from benchmark.mask_descent import LineSearch
 from benchmark.masking import Noise
@@ -589,3 +591,12 @@ def test_adaptive_l1_is_refused_where_the_search_looks_at_noisy_scores():
 def test_a_mask_finer_than_the_image_is_refused():
     with pytest.raises(BadInput, match="res=33 is finer than the image; igos works up to 32"):
         explain(replace(QUIET, res=33), smooth(), batch_of(images_of(1, 32)))
+
+
+@pytest.mark.parametrize(("res", "passes"), [(224, 30), (112, 60), (28, 30), (14, 30), (7, 30)])
+def test_the_fast_setting_takes_the_passes_that_its_worth_was_measured_with(res, passes):
+    method = build(load("method=igos_fast", f"res={res}").method, "method")
+    model = classifier(Tiny(), input_size=224)
+    model.begin_count(1)
+    method(model, batch_of(images_of(1, 224)))
+    assert model.backward_passes.tolist() == [passes]

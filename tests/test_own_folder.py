@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import shutil
 import sys
 
 import pytest
+from cells import ROOT
 from toys import Tiny, classifier
 
-from benchmark.applicability import tried
-from benchmark.config import places
+from benchmark.applicability import table, tried
+from benchmark.config import load, places
+from benchmark.errors import BadInput
 from benchmark.resolvers import about_methods
 
 COMMANDS = {
@@ -32,6 +35,7 @@ def folder(tmp_path):
 
 def ended(monkeypatch, command, *given):
     monkeypatch.setattr(sys, "argv", [command, *given])
+    monkeypatch.setattr("torch.set_flush_denormal", lambda _: True)  # of the whole process
     return importlib.import_module(f"benchmark.{command}").main()
 
 
@@ -48,6 +52,34 @@ def test_a_folder_that_is_not_there_is_refused(command, monkeypatch, capsys):
     given = [*COMMANDS.get(command, []), "--config-dir", "nowhere"]
     assert ended(monkeypatch, command, *given) == 2
     assert "there is no folder nowhere with configuration files" in capsys.readouterr().err
+
+
+def test_a_run_names_the_folder_in_the_command_that_goes_on_with_it(folder):
+    (folder / "method" / "mine.yaml").write_text("_target_: methods.controls.Sobel\nres: 7\n")
+    settings = load("method=mine", folder=folder)
+    assert settings.again == ["--config-dir", str(folder), "method=mine"]
+
+
+def test_folders_named_twice_are_refused(folder):
+    with pytest.raises(BadInput, match=r"--config-dir and hydra.searchpath=.* give one of them"):
+        load("method=mine", f"hydra.searchpath=['file://{folder}']", folder=folder)
+
+
+@pytest.mark.parametrize("text", ["a: [", "_about_: mine", "- a"])
+def test_a_file_of_ones_own_that_says_nothing_readable_is_named(folder, text):
+    (folder / "method" / "broken.yaml").write_text(text)
+    with pytest.raises(BadInput, match=r"broken\.yaml.* (read|mapping)") as refusal:
+        about_methods(str(folder))
+    assert "\n" not in str(refusal.value)
+
+
+def test_the_table_of_networks_has_a_line_for_a_method_of_ones_own(folder, monkeypatch):
+    text = "_target_: methods.controls.RandomHeatmap\nres: ${res}\n"
+    (folder / "method" / "mine.yaml").write_text(text)
+    monkeypatch.setattr("benchmark.resolvers.CONF", folder / "none")  # none but it
+    (folder / "model").mkdir()
+    shutil.copy(ROOT / "conf" / "model" / "squeezenet1_1.yaml", folder / "model" / "net.yaml")
+    assert "| `mine` | any |" in table(["net"], "random", str(folder))
 
 
 def test_a_method_of_ones_own_is_tried_on_networks(folder):

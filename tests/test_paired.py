@@ -61,6 +61,16 @@ def test_the_same_values_are_not_told_apart():
     assert (pair.difference.value, pair.sign_flip, pair.wilcoxon, pair.higher) == (0, 1, 1, 0.5)
 
 
+def test_images_without_a_value_are_no_images_of_the_flips():
+    few = [0.1, 0.2, 0.3, 0.1, 0.2, 0.3]
+    gaps = [*few, *[np.nan] * 34]  # of so many flips not all would be tried
+    whole = np.random.default_rng(0).normal(0.1, 1, size=40)
+    alone, among = sign_flip([few]), sign_flip([whole, gaps, whole])
+    assert alone == [2 / 64]
+    assert among == [*sign_flip([whole]), 2 / 64, *sign_flip([whole])]
+    assert sign_flip([[np.nan, np.nan]]) == [1.0]
+
+
 def test_a_detectable_difference_is_detected_four_times_in_five():
     source = np.random.default_rng(7)
     noise = source.normal(0, 2, size=(300, 40))
