@@ -28,6 +28,7 @@ from benchmark.masker import find_maps
 from benchmark.masker_files import COMMAND, own_file, save
 from benchmark.masker_training import Training
 from benchmark.memory import keep_freed_memory
+from benchmark.own_folder import add_folder, with_folder
 
 EXAMPLES = f"""examples:
   {COMMAND} model=scenes_resnet dataset=scenes
@@ -102,12 +103,13 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("settings", nargs="*", help="group=choice or key=value")
-    chosen = parser.parse_args()
+    add_folder(parser)
+    chosen = parser.parse_intermixed_args()
     keep_freed_memory()
     torch.set_num_threads(1)  # so that the weights do not depend on the number of cores
     torch.use_deterministic_algorithms(True, warn_only=True)  # on a CPU all are
     try:
-        run(chosen.settings)
+        run(with_folder(chosen, chosen.settings))
     except BadInput as error:
         print(f"train_masker: {one_line(error)}", file=sys.stderr)
         return 2

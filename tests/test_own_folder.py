@@ -35,7 +35,8 @@ def folder(tmp_path):
 
 def ended(monkeypatch, command, *given):
     monkeypatch.setattr(sys, "argv", [command, *given])
-    monkeypatch.setattr("torch.set_flush_denormal", lambda _: True)  # of the whole process
+    for of_the_process in ("set_flush_denormal", "set_num_threads", "use_deterministic_algorithms"):
+        monkeypatch.setattr(f"torch.{of_the_process}", lambda *_, **__: True)
     return importlib.import_module(f"benchmark.{command}").main()
 
 
@@ -47,7 +48,7 @@ def test_a_command_reads_the_method_that_lies_there(command, folder, monkeypatch
     assert "method.res must be at least 1, got 0" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "applicability", "explore"])
+@pytest.mark.parametrize("command", [*COMMANDS, "applicability", "explore", "train_masker"])
 def test_a_folder_that_is_not_there_is_refused(command, monkeypatch, capsys):
     given = [*COMMANDS.get(command, []), "--config-dir", "nowhere"]
     assert ended(monkeypatch, command, *given) == 2
