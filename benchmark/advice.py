@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import cast
 
 from hydra.errors import HydraException, MissingConfigException
@@ -153,6 +154,9 @@ def _missing(group: str, choice: str, options: Sequence[str] | None) -> str:
     """Say what there is instead of a choice."""
     if group == "hydra/launcher" and choice in EXTRAS:
         return f'hydra/launcher={choice} comes with pip install -e ".[{EXTRAS[choice]}]"'
+    nearby = Path().glob(f"*/{group}/{choice}.yaml") if re.fullmatch(r"\w+", choice) else iter(())
+    if mine := min(nearby, default=None):
+        return f"there is no {group}={choice}, but {mine}: add --config-dir {mine.parts[0]}"
     # Of a list, as of metrics, Hydra does not say what there is.
     known = options or sorted(each.stem for each in (CONF / group).glob("*.yaml"))
     also, others = "", list(EXTRAS) if group == "hydra/launcher" else []

@@ -24,7 +24,7 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmark.collect import collect
-from benchmark.contenders import Contender, below, depends_on, of_cells
+from benchmark.contenders import Contender, depends_on, of_cells, of_folders
 from benchmark.errors import BadInput
 from benchmark.experiment import read
 from benchmark.files import check_endings, write_then_show, write_whole
@@ -100,9 +100,7 @@ def _found(arguments: argparse.Namespace) -> tuple[list[Contender], list[str]]:
         cells = collect(composed)
         contenders = by_protocol(of_cells(composed, cells), composed.experiment.title)
         return contenders, lacking(composed, cells)
-    if arguments.overrides:
-        raise BadInput(f"{arguments.overrides[0]}: a folder takes no settings")
-    return below(Path(arguments.what)), []
+    return of_folders([arguments.what, *arguments.overrides]), []
 
 
 def correlation_figure(matrices: Mapping[str, pd.DataFrame]) -> Figure:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import traceback
 import typing
 from enum import Enum
 from types import NoneType, UnionType
@@ -78,11 +79,23 @@ def _find(target: str, key: str) -> type:
     module, _, name = target.rpartition(".")
     try:
         found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise BadInput(f"{key}._target_={target} cannot be imported: {error}") from error
+    except Exception as error:  # a module of the user's may raise anything while it is read
+        text = f"{key}._target_={target} cannot be imported: {error}"
+        raise BadInput(text + _where(error)) from error
     if not (isinstance(found, type) and dataclasses.is_dataclass(found)):
         raise BadInput(f"{key}._target_={target} is not a dataclass")
     return found
+
+
+def _where(error: Exception) -> str:
+    """Name the first line that has led to it, but for Python's own imports; where there is one."""
+    own = ("<frozen", importlib.__file__, __file__)
+    frames = [
+        each
+        for each in traceback.extract_tb(error.__traceback__)
+        if not each.filename.startswith(own)
+    ]
+    return f" ({frames[0].filename}, line {frames[0].lineno})" if frames else ""
 
 
 def checked(cls: type, values: dict[str, Any], prefix: str, built: dict[str, Any]) -> Any:

@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmark.comparisons import tables
-from benchmark.contenders import below, of_experiment
+from benchmark.contenders import of_experiment, of_folders
 from benchmark.errors import BadInput
 from benchmark.experiment import Average, read
 from benchmark.files import check_endings, write_then_show, write_whole
@@ -42,7 +42,7 @@ NOTES = {
 def main() -> int:
     """Print the comparisons, and write them as Markdown or CSV."""
     parser = argparse.ArgumentParser(prog="benchmark.compare", description=__doc__)
-    parser.add_argument("what", help="an experiment such as table1, or a folder of results")
+    parser.add_argument("what", help="an experiment such as table1, or folders of results")
     parser.add_argument("overrides", nargs="*", help="what the experiment was run with: n=100 ...")
     parser.add_argument("--against", default="", help="one row, that all others are compared with")
     add_folder(parser)
@@ -53,9 +53,7 @@ def main() -> int:
         check_endings(files, (".md", ".csv"))
         mean = Average.images
         if Path(arguments.what).is_dir():
-            if arguments.overrides:
-                raise BadInput(f"{arguments.overrides[0]}: a folder takes no settings")
-            contenders = below(Path(arguments.what))
+            contenders = of_folders([arguments.what, *arguments.overrides])
         else:
             composed = read(arguments.what, arguments.overrides, arguments.config_dir)
             contenders, mean = of_experiment(composed), composed.experiment.mean

@@ -44,7 +44,8 @@ def tables(
     """
     names = list(dict.fromkeys(each.name for each in contenders))
     if against and against not in names:
-        raise BadInput(f"--against {against}: there are {', '.join(names)}")
+        near = [each for each in names if each.startswith(against)]
+        raise BadInput(f"--against {against}: there are {'; '.join(near or names)}")
     groups = list(by_metric(contenders))
     count = sum(len(_sides(each, against)) for _, _, each in groups)
     pairs, places = [], []

@@ -67,19 +67,31 @@ def of_cells(composed: Composed, cells: Sequence[Collected]) -> list[Contender]:
     return found
 
 
-def below(root: Path) -> list[Contender]:
-    """Take every finished run below a folder; those alike but for the method may be compared.
+def of_folders(names: Sequence[str]) -> list[Contender]:
+    """Take every finished run below folders, as ``below``.
 
-    What a folder holds twice under other titles counts once. Runs of one title, as of older code,
-    have their keys beside it.
+    Raises:
+        BadInput: one is no folder, or there is no run.
+    """
+    if lost := [each for each in names if not Path(each).is_dir()]:
+        raise BadInput(f"{lost[0]} is no folder of results, and these take no settings")
+    return below(*map(Path, names))
+
+
+def below(*roots: Path) -> list[Contender]:
+    """Take every finished run below folders; those alike but for the method may be compared.
+
+    What is held twice, under other titles or in other folders, counts once: a run's key is of all
+    that its results depend on. Runs of one title, as of older code, have their keys beside it.
 
     Raises:
         BadInput: there is none.
     """
     held = {
         json.dumps(
-            [str(folder.path), outcome.manifest, sorted(outcome.stages.values()), outcome.caption]
+            [folder.path.name, outcome.manifest, sorted(outcome.stages.values()), outcome.caption]
         ): (folder, outcome)
+        for root in roots
         for folder, outcome in finished(root)
     }
     found: list[Contender] = []

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from benchmark.contenders import below, of_experiment
+from benchmark.contenders import of_experiment, of_folders
 from benchmark.errors import BadInput
 from benchmark.experiment import Average, read
 from benchmark.figure_parts import PICTURES
@@ -91,9 +91,8 @@ def _found(arguments: argparse.Namespace) -> list[Board]:
     if not Path(arguments.what).is_dir():
         composed = read(arguments.what, arguments.overrides, arguments.config_dir)
         return boards(of_experiment(composed), arguments.metric, composed.experiment.mean)
-    if arguments.overrides:
-        raise BadInput(f"{arguments.overrides[0]}: a folder takes no settings")
-    return boards(below(Path(arguments.what)), arguments.metric, Average.images)
+    contenders = of_folders([arguments.what, *arguments.overrides])
+    return boards(contenders, arguments.metric, Average.images)
 
 
 def grid(board: Board, style: Style) -> pd.DataFrame:

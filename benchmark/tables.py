@@ -176,7 +176,10 @@ def main() -> int:
             return 0
         if arguments.overrides or arguments.plan:
             lost = [*arguments.overrides, "--plan"][0]
-            raise BadInput(f"{lost}: a folder takes no settings and no --plan")
+            raise BadInput(
+                f"{lost}: of runs one folder is taken, without settings and --plan; compare, "
+                "leaderboard, agreement and report take several"
+            )
         undone = unfinished(Path(arguments.what))
         try:
             tables = overview(

@@ -1,5 +1,7 @@
 """Comparisons out of records: who is compared with whom, what is said, what is refused."""
 
+import shutil
+
 import cells
 import numpy as np
 import pandas as pd
@@ -7,7 +9,7 @@ import pytest
 
 from benchmark import compare
 from benchmark.comparisons import alike, tables
-from benchmark.contenders import Contender, below
+from benchmark.contenders import Contender, below, of_folders
 from benchmark.experiment import Average
 
 SOURCE = np.random.default_rng(0)
@@ -187,7 +189,8 @@ def test_a_folder_of_runs_is_compared_by_what_was_run(runs, tmp_path, monkeypatc
     [
         (["--against", "nobody"], "--against nobody: there are "),
         (["--write", "x.pdf"], "takes files that end in .md, .csv, not x.pdf"),
-        (["n=3"], "a folder takes no settings"),
+        (["n=3"], "n=3 is no folder of results, and these take no settings"),
+        (["--against", "toy"], "--against toy: there are toy at 8 x 8"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(runs, more, said, monkeypatch, capsys):
@@ -200,6 +203,16 @@ def test_a_folder_that_is_not_there_is_called_one(monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["compare", "results/nowhere"])
     assert compare.main() == 2
     assert "there is no folder results/nowhere" in capsys.readouterr().err
+
+
+def test_what_lies_in_two_folders_counts_once_and_what_is_new_beside_it(runs, tmp_path):
+    shutil.copytree(runs, tmp_path / "again")
+    once, twice = tables(below(runs)), tables(below(runs, tmp_path / "again"))
+    for name in once:
+        pd.testing.assert_frame_equal(once[name], twice[name])
+    cells.start(runs.parent, "method=toy", "res=8", "method.gain=-3.0", f"results='{tmp_path}/new'")
+    both = of_folders([str(runs), str(tmp_path / "new")])
+    assert len(both) == len(below(runs)) + 1
 
 
 def test_an_empty_folder_is_refused(tmp_path, monkeypatch, capsys):

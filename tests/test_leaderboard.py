@@ -248,7 +248,7 @@ def test_the_columns_of_an_experiment_are_boards(runs, tmp_path):
     [
         (["--metric", "area"], "--metric area: the runs have deletion, insertion"),
         (["--write", "x.tex"], "--write takes files that end in .md, .csv, .html, .png"),
-        (["n=3"], "n=3: a folder takes no settings"),
+        (["n=3"], "n=3 is no folder of results"),
     ],
 )
 def test_what_cannot_be_ranked_is_refused_in_a_line(runs, more, said, monkeypatch, capsys):

@@ -8,9 +8,11 @@ import sys
 
 import pytest
 from cells import ROOT
+from omegaconf import OmegaConf
 from toys import Tiny, classifier
 
 from benchmark.applicability import table, tried
+from benchmark.building import build
 from benchmark.config import load, places
 from benchmark.errors import BadInput
 from benchmark.resolvers import about_methods
@@ -27,10 +29,11 @@ COMMANDS = {
 
 @pytest.fixture
 def folder(tmp_path):
-    (tmp_path / "method").mkdir()
+    place = tmp_path / "my_conf"
+    (place / "method").mkdir(parents=True)
     text = "_target_: methods.controls.RandomHeatmap\nres: 0\n"
-    (tmp_path / "method" / "mine.yaml").write_text(text)
-    return tmp_path
+    (place / "method" / "mine.yaml").write_text(text)
+    return place
 
 
 def ended(monkeypatch, command, *given):
@@ -59,6 +62,34 @@ def test_a_run_names_the_folder_in_the_command_that_goes_on_with_it(folder):
     (folder / "method" / "mine.yaml").write_text("_target_: methods.controls.Sobel\nres: 7\n")
     settings = load("method=mine", folder=folder)
     assert settings.again == ["--config-dir", str(folder), "method=mine"]
+
+
+def test_a_file_that_lies_nearby_is_named_where_the_option_was_forgotten(folder, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    with pytest.raises(BadInput) as refusal:
+        load("method=mine")
+    place = f"{folder.name}/method/mine.yaml"
+    assert str(refusal.value) == (
+        f"there is no method=mine, but {place}: add --config-dir {folder.name}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("def f(:\n", r"invalid syntax .*line 1"),
+        ("from torch import Tensro\n", r"Tensro.*broken_mine\.py, line 1\)$"),
+        ("\nnothing_here\n", r"nothing_here.*broken_mine\.py, line 2\)$"),
+    ],
+)
+def test_a_module_of_ones_own_that_cannot_be_read_is_named_with_its_line(
+    tmp_path, monkeypatch, text, said
+):
+    (tmp_path / "broken_mine.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(BadInput, match=said) as refusal:
+        build(OmegaConf.create({"_target_": "broken_mine.Mine"}), "method")
+    assert "\n" not in str(refusal.value)
 
 
 def test_folders_named_twice_are_refused(folder):
