@@ -46,10 +46,11 @@ the gate:    python -m benchmark.check --accept RUN baseline={name}, RUN being t
              after a change python -m benchmark.check candidate=RUN baseline={name}
 leaderboard: python -m benchmark.leaderboard results/runs/scenes"""
 NEXT_IN_PACKAGE = """\
-go there:    cd {folder}
+go there:    cd {folder} && pip install -e ".[dev]"
 test it:     python -m pytest
 run it:      python -m benchmark --config-dir conf --multirun method={name},random,centre,sobel
 the gate:    python -m benchmark.check --accept results/runs baseline=baselines/{name}.json
+             changed, python -m benchmark.check candidate=RUNS baseline=baselines/{name}.json;
              then, at each push, .github/workflows/saliency.yml: change what is marked CHANGE
 leaderboard: python -m benchmark.leaderboard results/runs"""
 
