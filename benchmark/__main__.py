@@ -100,8 +100,8 @@ def settings_first(given: Sequence[str]) -> list[str]:
 
 def _takes_value(option: str) -> bool:
     """Whether it is such an option of Hydra's, which may be shortened as ``--config-d``."""
-    return option in VALUED or (
-        option.startswith("--c") and any(each.startswith(option) for each in VALUED)
+    return option.startswith("-") and any(
+        each == option or (option.startswith("--") and each.startswith(option)) for each in VALUED
     )
 
 

@@ -81,38 +81,44 @@ def of_folders(names: Sequence[str]) -> list[Contender]:
 def below(*roots: Path) -> list[Contender]:
     """Take every finished run below folders; those alike but for the method may be compared.
 
-    What is held twice, under other titles or in other folders, counts once: a run's key is of all
-    that its results depend on. Runs of one title, as of older code, have their keys beside it.
+    What is held twice, under other titles or in other folders, counts once where it came to the
+    same on every image. Runs of one title, as of older code, have their keys beside it, and their
+    folders where these are the same, as of another machine.
 
     Raises:
         BadInput: there is none.
     """
-    held = {
-        json.dumps(
-            [folder.path.name, outcome.manifest, sorted(outcome.stages.values()), outcome.caption]
-        ): (folder, outcome)
-        for root in roots
-        for folder, outcome in finished(root)
-    }
+    held = {}
+    for folder, outcome in (each for root in roots for each in finished(root)):
+        table = per_image(folder, outcome).set_index("id")
+        stages = sorted(outcome.stages.values())
+        values = table[["target", *outcome.stages]].to_json(double_precision=15)
+        what = [folder.path.name, outcome.manifest, stages, outcome.caption, values]
+        held[json.dumps(what)] = folder, outcome, table
     found: list[Contender] = []
-    keys: list[str] = []
-    for folder, outcome in held.values():
+    places: list[Path] = []
+    for folder, outcome, table in held.values():
         facts = [f"{key} {value}" for key, value in outcome.caption.items()]
         images = outcome.manifest.removesuffix(".txt")
         heading = f"{outcome.res} x {outcome.res}"
         group = " · ".join([heading, *facts, f"images {images}"])
-        table = per_image(folder, outcome).set_index("id")
         twin = _twin(folder.path, outcome.stages, outcome.manifest)
         better = outcome.higher_is_better
         start = folder.started()
         told = heading, facts_of(outcome.caption, outcome.manifest, start)
         control = _is_control(start)
         found.append(Contender(group, outcome.title, table, better, *twin, *told, control=control))
-        keys.append(folder.path.name.rpartition("-")[2])
+        places.append(folder.path)
+    keys = [place.name.rpartition("-")[2] for place in places]
+    return _told_apart(_told_apart(found, keys), list(map(str, places)))
+
+
+def _told_apart(found: Sequence[Contender], by: Sequence[str]) -> list[Contender]:
+    """Put beside a name that is not the only one of its group what tells it apart."""
     often = Counter((each.group, each.name) for each in found)
     return [
-        each._replace(name=f"{each.name} ({key})") if often[each.group, each.name] > 1 else each
-        for each, key in zip(found, keys, strict=True)
+        each._replace(name=f"{each.name} ({more})") if often[each.group, each.name] > 1 else each
+        for each, more in zip(found, by, strict=True)
     ]
 
 

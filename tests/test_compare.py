@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark import compare
+from benchmark import compare, contenders
 from benchmark.comparisons import alike, tables
 from benchmark.contenders import Contender, below, of_folders
 from benchmark.experiment import Average
@@ -213,6 +213,25 @@ def test_what_lies_in_two_folders_counts_once_and_what_is_new_beside_it(runs, tm
     cells.start(runs.parent, "method=toy", "res=8", "method.gain=-3.0", f"results='{tmp_path}/new'")
     both = of_folders([str(runs), str(tmp_path / "new")])
     assert len(both) == len(below(runs)) + 1
+
+
+def test_one_key_that_came_to_other_values_is_two_runs_named_by_their_folders(
+    runs, tmp_path, monkeypatch
+):
+    shutil.copytree(runs, tmp_path / "again")
+    right = contenders.per_image
+
+    def elsewhere(folder, outcome):
+        table = right(folder, outcome)
+        moved = 1e-9 * ("again" in folder.path.parts)
+        return table.assign(deletion=table["deletion"] + moved)
+
+    monkeypatch.setattr(contenders, "per_image", elsewhere)
+    found = below(runs, tmp_path / "again")
+    assert len(found) == 2 * len(below(runs))
+    names = [each.name for each in found if each.name.startswith("toy at 8 x 8")]
+    assert any(str(tmp_path / "again") in name for name in names)
+    assert len({(each.group, each.name) for each in found}) == len(found)
 
 
 def test_an_empty_folder_is_refused(tmp_path, monkeypatch, capsys):
