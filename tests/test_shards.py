@@ -220,7 +220,9 @@ def test_a_table_says_which_runs_are_not_complete_and_how_far(place, monkeypatch
     assert "not complete, 4 of 16 images" in shown
     assert "random at 7 x 7" in shown and "toy at 7 x 7" not in shown
     again = shown.partition("to go on: python -m benchmark ")[2].splitlines()[0]
-    start(place, *(each for each in shlex.split(again) if not each.startswith("hydra.")))
+    option, folder, *settings = shlex.split(again)
+    assert (option, folder) == ("--config-dir", str(place / "conf"))
+    start(place, *settings)
     assert "not complete" not in "".join(unfinished(place / "results"))
 
 
