@@ -245,8 +245,12 @@ def _is_count(value: object) -> bool:
 
 def folder_of(hydra: DictConfig) -> str:
     """Return what ``--config-dir`` named; empty where it was not given."""
-    sources = hydra.runtime.config_sources
-    given = [each for each in sources if each.provider in ("command-line", SEARCHED)]
+    given = [
+        each
+        for each in hydra.runtime.config_sources
+        if each.provider == "command-line"
+        or (each.provider == SEARCHED and Path(each.path).is_absolute())  # else the user's own
+    ]
     return str(given[0].path) if given else ""
 
 

@@ -64,6 +64,12 @@ def test_a_run_names_the_folder_in_the_command_that_goes_on_with_it(folder):
     assert settings.again == ["--config-dir", str(folder), "method=mine"]
 
 
+@pytest.mark.parametrize("place", ["torchvision://models", "file://conf"])
+def test_a_place_that_the_user_lets_hydra_search_is_no_folder_of_that_option(place):
+    settings = load("method=random", f"hydra.searchpath=['{place}']")
+    assert settings.again == ["method=random"]
+
+
 def test_a_file_that_lies_nearby_is_named_where_the_option_was_forgotten(folder, monkeypatch):
     monkeypatch.chdir(folder.parent)
     with pytest.raises(BadInput) as refusal:
